@@ -1,0 +1,1 @@
+//! A block device whose requests any process can serve.
