@@ -1,1 +1,4 @@
 //! A block device whose requests any process can serve.
+
+#[path = "../uapi/abi.rs"]
+pub mod abi;
