@@ -1,0 +1,1126 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Who may answer what: the life of every request between the block layer and the workers.
+//!
+//! ```text
+//!            enqueue           take_begin           take_commit           finish_begin
+//!   (Idle) ─────────► Queued ─────────────► Taking ─────────────► Taken ───────────────► Finishing
+//!                     ▲  ▲ │                  │                   │ ▲                      │   │
+//!                     │  │ └───(v1 PUT)───────┼───────────────────┼─┼──► Finishing         │   │
+//!                     │  └── take_abort ◄─────┘     requeue       │ └───── finish_abort ◄──┘   │
+//!                     └─────────────────────────────────◄─────────┘                            │
+//!                                                                       finish_commit (Idle) ◄─┘
+//!   Queued, Taken ── kill, fail_all, too many deaths ──► Condemned ── condemned_pop ──► (Idle)
+//! ```
+//!
+//! The rules, each of which has a test in `tests/src/`:
+//!
+//! - A request is in exactly one state. The ledger owns it (as a `P`) while it is Queued, Taken or
+//!   Condemned; a [`Claim`] or a [`Finish`] owns it while data are being copied, because copying can
+//!   fault and has to be undone without losing anything.
+//! - An **id** is the tag and a generation. The generation changes whenever a request is offered
+//!   again and whenever it ends, and goes on across set-ups: no id is ever given twice. A completion
+//!   with an old id is refused as stale and changes nothing.
+//! - The queue is in order of arrival, also after requests were offered again.
+//! - Requests that modify data are not offered again while their owner lives, unless forced: a late
+//!   write cannot be refused, only prevented by death.
+//! - What is in the middle of a copy when the disk is killed is *doomed*: it is handed back to
+//!   whoever copies, to be ended with an error, and to nobody else.
+//! - Whoever makes a request available says so in a [`Wake`]; one wake-up is in flight at a time.
+//!
+//! This file is pure: no clock, no lock, no allocation, no kernel. The device holds it under one
+//! spin lock and calls it from contexts that may not sleep; nothing here takes longer than a walk
+//! over the requests of one device. The same file is compiled into the tests.
+
+use super::Store;
+
+/// No slot: the end of a list.
+const NONE: u32 = u32::MAX;
+/// Bits of an id that name the tag.
+const TAG_BITS: u32 = 16;
+/// Highest number of requests of one device.
+pub(crate) const MAX_SLOTS: usize = 1 << TAG_BITS;
+
+/// What a request asks for; the values are those of `abi::OP_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Op {
+    /// Fill a buffer.
+    Read = 0,
+    /// Store a buffer.
+    Write = 1,
+    /// Make completed writes durable.
+    Flush = 2,
+    /// Forget a range.
+    Discard = 3,
+    /// Zero a range.
+    WriteZeroes = 4,
+    /// Forget a range for good.
+    SecureErase = 5,
+}
+
+impl Op {
+    /// Whether the request carries data, either way.
+    pub(crate) fn has_data(self) -> bool {
+        matches!(self, Op::Read | Op::Write)
+    }
+
+    /// Whether doing it late could destroy what a successor wrote.
+    pub(crate) fn modifies(self) -> bool {
+        !matches!(self, Op::Read)
+    }
+}
+
+/// What the ledger needs to know of a request when it arrives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// The operation.
+    pub(crate) op: Op,
+    /// Bytes it concerns; the room it needs in an arena if it has data.
+    pub(crate) bytes: u32,
+    /// Whether a client of 2009 may see it (a plain read, write or flush).
+    pub(crate) v1: bool,
+}
+
+/// A process that takes requests, as far as the ledger cares.
+pub(crate) trait Process {
+    /// Whether any thread of it may still be inside a system call.
+    fn is_alive(&self) -> bool;
+}
+
+/// Which worker: a process, using an open file, under a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Who {
+    /// The open file.
+    pub(crate) file: u64,
+    /// The owner token.
+    pub(crate) token: u64,
+    /// Tells processes apart; valid while the holder keeps its [`Process`].
+    pub(crate) process: usize,
+}
+
+/// A worker that holds requests, or may.
+pub(crate) struct Holder<Q> {
+    who: Who,
+    process: Option<Q>,
+    /// Requests in its hands: Taking and Taken.
+    held: u32,
+    /// Whether its file is still open.
+    open: bool,
+    /// Whether it holds a suspect, which it must hold alone.
+    suspect: bool,
+}
+
+impl<Q> Holder<Q> {
+    /// An entry of the table that belongs to nobody.
+    pub(crate) fn vacant() -> Self {
+        let who = Who { file: 0, token: 0, process: 0 };
+        Holder { who, process: None, held: 0, open: false, suspect: false }
+    }
+
+    /// The worker this entry stands for.
+    pub(crate) fn who(&self) -> &Who {
+        &self.who
+    }
+
+    /// Its process, if the entry is in use.
+    pub(crate) fn process(&self) -> Option<&Q> {
+        self.process.as_ref()
+    }
+
+    fn is_vacant(&self) -> bool {
+        !self.open && self.held == 0
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Queued,
+    Taking,
+    Taken,
+    Finishing,
+    Condemned,
+}
+
+/// The place of one request, by tag.
+pub(crate) struct Slot<P> {
+    /// Present while Queued, Taken or Condemned.
+    request: Option<P>,
+    generation: u64,
+    /// Order of arrival; never changes while the request lives.
+    arrival: u64,
+    /// When the block layer queued it.
+    queued_at: u64,
+    /// When it came into its present state of Queued or Taken.
+    since: u64,
+    /// Neighbours in the queue, or in the list of the condemned.
+    next: u32,
+    prev: u32,
+    holder: u32,
+    bytes: u32,
+    deaths: u16,
+    lone_deaths: u16,
+    op: Op,
+    state: State,
+    v1: bool,
+    detached: bool,
+}
+
+impl<P> Slot<P> {
+    /// A place without a request.
+    pub(crate) fn idle() -> Self {
+        Slot {
+            request: None,
+            generation: 0,
+            arrival: 0,
+            queued_at: 0,
+            since: 0,
+            next: NONE,
+            prev: NONE,
+            holder: NONE,
+            bytes: 0,
+            deaths: 0,
+            lone_deaths: 0,
+            op: Op::Read,
+            state: State::Idle,
+            v1: false,
+            detached: false,
+        }
+    }
+}
+
+/// Counts of one operation since the last set-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Requests that came.
+    pub(crate) queued: u64,
+    /// Claims handed out.
+    pub(crate) taken: u64,
+    /// Requests completed well.
+    pub(crate) done: u64,
+    /// Claims taken back.
+    pub(crate) requeued: u64,
+    /// Requests that ended with an error.
+    pub(crate) failed: u64,
+    /// Bytes of the requests in `done`.
+    pub(crate) bytes: u64,
+}
+
+/// What the operator decided about this disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Policies {
+    /// Deaths of owners after which a request fails; 0: no limit.
+    pub(crate) max_attempts: u32,
+    /// The backend rejects old writers: offer again from the living too.
+    pub(crate) fenced_backend: bool,
+}
+
+/// Who has to be woken; nobody may be forgotten.
+#[must_use]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wake {
+    /// One sleeping worker.
+    pub(crate) one: bool,
+    /// All workers that wait for more than one request.
+    pub(crate) patient: bool,
+    /// Whoever polls.
+    pub(crate) pollers: bool,
+}
+
+impl Wake {
+    /// Both.
+    pub(crate) fn and(self, other: Wake) -> Wake {
+        Wake {
+            one: self.one || other.one,
+            patient: self.patient || other.patient,
+            pollers: self.pollers || other.pollers,
+        }
+    }
+
+    /// Everybody: the device's fate has changed.
+    pub(crate) fn everybody() -> Wake {
+        Wake { one: true, patient: true, pollers: true }
+    }
+}
+
+/// A request on its way to a worker. Must be committed or aborted.
+#[must_use]
+pub(crate) struct Claim<P> {
+    slot: u32,
+    /// The id the worker will know it by.
+    pub(crate) id: u64,
+    /// The request.
+    pub(crate) request: P,
+    /// The operation.
+    pub(crate) op: Op,
+    /// Its bytes.
+    pub(crate) bytes: u32,
+    /// Owners that died holding it.
+    pub(crate) attempt: u32,
+    /// Nanoseconds since the block layer queued it.
+    pub(crate) age: u64,
+}
+
+/// What [`Ledger::take_begin`] found.
+pub(crate) enum Next<P> {
+    /// A request.
+    Claim(Claim<P>),
+    /// Nothing for this worker now.
+    Nothing,
+    /// The next request needs this much room.
+    TooBig(u32),
+}
+
+/// A request on its way back. Must be committed or aborted.
+#[must_use]
+pub(crate) struct Finish<P> {
+    slot: u32,
+    /// Its id.
+    pub(crate) id: u64,
+    /// The request.
+    pub(crate) request: P,
+    /// The operation.
+    pub(crate) op: Op,
+    /// Its bytes.
+    pub(crate) bytes: u32,
+    from_queue: bool,
+}
+
+/// A request that has left the ledger.
+#[must_use]
+pub(crate) struct Ended<P> {
+    /// To be ended by the caller.
+    pub(crate) request: P,
+    /// Whether it must be ended with an error, whatever the worker said.
+    pub(crate) doomed: bool,
+    /// Somebody may have been waiting for its owner's hands to be empty.
+    pub(crate) wake: Wake,
+}
+
+/// Why a completion changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The id was valid once.
+    Stale,
+    /// The id was never given out, or nobody holds the request.
+    Unknown,
+}
+
+/// What offering again came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Requeued {
+    /// Requests that were offered again.
+    pub(crate) requeued: u32,
+    /// Modifying requests that were left to a living owner.
+    pub(crate) refused: u32,
+    /// Requests condemned because too many owners died.
+    pub(crate) condemned: u32,
+    /// Whom to wake.
+    pub(crate) wake: Wake,
+}
+
+/// Why requests are offered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Somebody asks; writers that live keep what they have.
+    Asked,
+    /// Somebody insists.
+    Forced,
+    /// The file was closed for good; `true` if its process is dying.
+    Closed(bool),
+}
+
+/// A taken request, as selectors see it.
+pub(crate) struct Held<'a, Q> {
+    /// Its id.
+    pub(crate) id: u64,
+    /// Nanoseconds its owner has held it.
+    pub(crate) held_for: u64,
+    /// Whether it outlives its file.
+    pub(crate) detached: bool,
+    /// Its owner.
+    pub(crate) holder: &'a Holder<Q>,
+}
+
+/// Numbers for whoever asks how it goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// Requests nobody has taken.
+    pub(crate) queued: u32,
+    /// Requests a worker holds.
+    pub(crate) taken: u32,
+    /// Requests in the middle of a copy.
+    pub(crate) busy: u32,
+    /// Workers whose file is open.
+    pub(crate) workers: u32,
+    /// Threads asleep.
+    pub(crate) sleepers: u32,
+    /// Longest time a request has been unclaimed.
+    pub(crate) oldest_queued: u64,
+    /// Longest time a request has been held.
+    pub(crate) oldest_taken: u64,
+}
+
+/// The ledger of one device. See the module's documentation.
+pub(crate) struct Ledger<P, Q> {
+    slots: Store<Slot<P>>,
+    holders: Store<Holder<Q>>,
+    /// Room to sort what is offered again: as long as `slots`.
+    scratch: Store<u32>,
+    policies: Policies,
+    alive: bool,
+    epoch: u32,
+    /// Generation before the first id of all, and before the first of this set-up.
+    origin: u64,
+    floor: u64,
+    arrivals: u64,
+    /// Everything that arrived up to here is doomed.
+    doomed_through: u64,
+    head: u32,
+    tail: u32,
+    condemned: u32,
+    queued: u32,
+    taken: u32,
+    busy: u32,
+    sleepers: u32,
+    /// A sleeper was woken and has not looked yet.
+    wake_in_flight: bool,
+    patient: u32,
+    /// What the least patient of the patient waits for.
+    patience: u32,
+    /// Arrival of the request last shown to a v1 client.
+    v1_cursor: u64,
+    counts: [Counts; 6],
+    stale: u64,
+    refused: u64,
+}
+
+impl<P, Q: Process> Ledger<P, Q> {
+    /// A ledger without a disk. Ids begin after `origin`, which should differ between devices so
+    /// that an id of one means nothing to another.
+    pub(crate) fn new(
+        slots: Store<Slot<P>>,
+        holders: Store<Holder<Q>>,
+        scratch: Store<u32>,
+        origin: u64,
+    ) -> Self {
+        let origin = origin & (u64::MAX >> (TAG_BITS + 1));
+        Ledger {
+            slots,
+            holders,
+            scratch,
+            policies: Policies::default(),
+            alive: false,
+            epoch: 0,
+            origin,
+            floor: origin,
+            arrivals: 0,
+            doomed_through: 0,
+            head: NONE,
+            tail: NONE,
+            condemned: NONE,
+            queued: 0,
+            taken: 0,
+            busy: 0,
+            sleepers: 0,
+            wake_in_flight: false,
+            patient: 0,
+            patience: u32::MAX,
+            v1_cursor: 0,
+            counts: [Counts::default(); 6],
+            stale: 0,
+            refused: 0,
+        }
+    }
+
+    // --- Life of the disk -----------------------------------------------------------------------
+
+    /// Begins a disk with as many tags as `slots` has. `scratch` must be as long. Gives back what it
+    /// replaces, to be freed outside any lock.
+    pub(crate) fn configure(
+        &mut self,
+        mut slots: Store<Slot<P>>,
+        scratch: Store<u32>,
+        policies: Policies,
+    ) -> (Store<Slot<P>>, Store<u32>) {
+        self.floor = self.next_floor();
+        for slot in slots.iter_mut() {
+            slot.generation = self.floor.wrapping_add(1);
+        }
+        self.policies = policies;
+        self.alive = true;
+        self.epoch = self.epoch.wrapping_add(1);
+        self.counts = [Counts::default(); 6];
+        self.stale = 0;
+        self.refused = 0;
+        self.v1_cursor = 0;
+        (
+            core::mem::replace(&mut self.slots, slots),
+            core::mem::replace(&mut self.scratch, scratch),
+        )
+    }
+
+    /// The last generation any tag has reached.
+    fn next_floor(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.generation).fold(self.floor, u64::max)
+    }
+
+    /// Ends the disk: what is queued or taken is condemned, what is being copied is doomed. Nothing
+    /// is queued or taken from now on.
+    pub(crate) fn kill(&mut self) -> Wake {
+        self.alive = false;
+        let _ = self.fail_all();
+        Wake::everybody()
+    }
+
+    /// Condemns everything pending. The disk lives on.
+    pub(crate) fn fail_all(&mut self) -> u32 {
+        self.doomed_through = self.arrivals;
+        let mut failed = 0u32;
+        for index in 0..self.slots.len() {
+            let index = index as u32;
+            let Some(slot) = self.slots.get(index as usize) else { break };
+            match slot.state {
+                State::Queued => {
+                    self.unlink(index);
+                    self.queued = self.queued.saturating_sub(1);
+                }
+                State::Taken => self.release(index),
+                _ => continue,
+            }
+            self.condemn(index);
+            failed = failed.wrapping_add(1);
+        }
+        failed
+    }
+
+    /// Gives the next condemned request, to be ended with an error.
+    pub(crate) fn condemned_pop(&mut self) -> Option<P> {
+        let index = self.condemned;
+        let slot = self.slots.get_mut(index as usize)?;
+        self.condemned = slot.next;
+        slot.next = NONE;
+        slot.state = State::Idle;
+        let (op, request) = (slot.op, slot.request.take());
+        self.count(op, |counts| counts.failed += 1);
+        request
+    }
+
+    /// Whether there is a disk.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive
+    }
+
+    /// Requests that have not left the ledger.
+    pub(crate) fn pending(&self) -> u32 {
+        self.queued.saturating_add(self.taken).saturating_add(self.busy)
+    }
+
+    /// Requests in the middle of a copy.
+    pub(crate) fn busy(&self) -> u32 {
+        self.busy
+    }
+
+    /// Counts set-ups and reconnects.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Begins a new epoch.
+    pub(crate) fn next_epoch(&mut self) -> u32 {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.epoch
+    }
+
+    // --- Arrival --------------------------------------------------------------------------------
+
+    /// A request arrives in the slot of its tag. Comes back if there is no disk any more.
+    pub(crate) fn enqueue(
+        &mut self,
+        tag: u32,
+        arrival: Arrival,
+        request: P,
+        now: u64,
+    ) -> Result<Wake, P> {
+        if !self.alive {
+            return Err(request);
+        }
+        let tail = self.tail;
+        let Some(slot) = self.slots.get_mut(tag as usize) else {
+            return Err(request);
+        };
+        if slot.state != State::Idle {
+            return Err(request);
+        }
+        self.arrivals = self.arrivals.wrapping_add(1);
+        slot.request = Some(request);
+        slot.arrival = self.arrivals;
+        slot.queued_at = now;
+        slot.since = now;
+        slot.next = NONE;
+        slot.prev = tail;
+        slot.holder = NONE;
+        slot.bytes = arrival.bytes;
+        slot.deaths = 0;
+        slot.lone_deaths = 0;
+        slot.op = arrival.op;
+        slot.v1 = arrival.v1;
+        slot.detached = false;
+        slot.state = State::Queued;
+        match self.slots.get_mut(tail as usize) {
+            Some(last) => last.next = tag,
+            None => self.head = tag,
+        }
+        self.tail = tag;
+        self.queued = self.queued.saturating_add(1);
+        self.count(arrival.op, |counts| counts.queued += 1);
+        Ok(self.wake())
+    }
+
+    // --- Taking ---------------------------------------------------------------------------------
+
+    /// Takes the next request for a worker that has `room` bytes left for its data.
+    pub(crate) fn take_begin(
+        &mut self,
+        holder: u32,
+        detached: bool,
+        room: u64,
+        now: u64,
+    ) -> Next<P> {
+        let index = self.head;
+        let limit = self.policies.max_attempts > 0;
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return Next::Nothing;
+        };
+        let Some(who) = self.holders.get_mut(holder as usize) else {
+            return Next::Nothing;
+        };
+        // From the second death on, a request is handed out as its worker's only holding, so that
+        // the next death says who was guilty.
+        let suspect = limit && slot.deaths >= 2;
+        if limit && (who.suspect || (suspect && who.held > 0)) {
+            return Next::Nothing;
+        }
+        if slot.op.has_data() && u64::from(slot.bytes) > room {
+            return Next::TooBig(slot.bytes);
+        }
+        let Some(request) = slot.request.take() else {
+            return Next::Nothing;
+        };
+        slot.state = State::Taking;
+        slot.holder = holder;
+        slot.detached = detached;
+        who.held = who.held.saturating_add(1);
+        who.suspect = suspect;
+        let claim = Claim {
+            slot: index,
+            id: id(slot.generation, index),
+            request,
+            op: slot.op,
+            bytes: slot.bytes,
+            attempt: u32::from(slot.deaths),
+            age: now.saturating_sub(slot.queued_at),
+        };
+        self.unlink(index);
+        self.queued = self.queued.saturating_sub(1);
+        self.busy = self.busy.saturating_add(1);
+        Next::Claim(claim)
+    }
+
+    /// The worker has it. A doomed request comes back, to be ended with an error.
+    pub(crate) fn take_commit(&mut self, claim: Claim<P>, now: u64) -> Option<Ended<P>> {
+        self.busy = self.busy.saturating_sub(1);
+        if self.is_doomed(claim.slot) {
+            return Some(self.end_doomed(claim.slot, claim.request));
+        }
+        let slot = self.slots.get_mut(claim.slot as usize)?;
+        slot.request = Some(claim.request);
+        slot.state = State::Taken;
+        slot.since = now;
+        let op = slot.op;
+        self.taken = self.taken.saturating_add(1);
+        self.count(op, |counts| counts.taken += 1);
+        None
+    }
+
+    /// The worker could not be given it: back into its place in the queue, under the same id.
+    pub(crate) fn take_abort(&mut self, claim: Claim<P>) -> Result<Wake, Ended<P>> {
+        self.busy = self.busy.saturating_sub(1);
+        if self.is_doomed(claim.slot) {
+            return Err(self.end_doomed(claim.slot, claim.request));
+        }
+        self.let_go(claim.slot);
+        if let Some(slot) = self.slots.get_mut(claim.slot as usize) {
+            slot.request = Some(claim.request);
+        }
+        self.insert(claim.slot);
+        Ok(self.wake())
+    }
+
+    // --- Finishing ------------------------------------------------------------------------------
+
+    /// Somebody says a request is done. Requests that are merely queued may be finished only by v1
+    /// clients, which never claim.
+    pub(crate) fn finish_begin(&mut self, id: u64, v1: bool) -> Result<Finish<P>, Refusal> {
+        let index = (id & (MAX_SLOTS as u64 - 1)) as u32;
+        let generation = id >> TAG_BITS;
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            let floor = self.floor;
+            return Err(self.refuse(generation, floor));
+        };
+        if slot.generation != generation {
+            let last = slot.generation;
+            return Err(self.refuse(generation, last));
+        }
+        let from_queue = match slot.state {
+            State::Taken => false,
+            State::Queued if v1 && slot.v1 => true,
+            // Somebody else is in the middle of completing it: it is lost to this caller, unless
+            // that copy fails, and then it stays with its owner.
+            State::Finishing => return Err(self.refuse(generation, generation)),
+            _ => return Err(Refusal::Unknown),
+        };
+        let Some(request) = slot.request.take() else {
+            return Err(Refusal::Unknown);
+        };
+        slot.state = State::Finishing;
+        let finish = Finish { slot: index, id, request, op: slot.op, bytes: slot.bytes, from_queue };
+        if from_queue {
+            self.unlink(index);
+            self.queued = self.queued.saturating_sub(1);
+        } else {
+            self.taken = self.taken.saturating_sub(1);
+        }
+        self.busy = self.busy.saturating_add(1);
+        Ok(finish)
+    }
+
+    /// The request is done, well or with an error.
+    pub(crate) fn finish_commit(&mut self, finish: Finish<P>, well: bool) -> Ended<P> {
+        self.busy = self.busy.saturating_sub(1);
+        if self.is_doomed(finish.slot) {
+            return self.end_doomed(finish.slot, finish.request);
+        }
+        let wake = self.idle(finish.slot);
+        let bytes = u64::from(finish.bytes);
+        self.count(finish.op, |counts| {
+            if well {
+                counts.done += 1;
+                counts.bytes = counts.bytes.wrapping_add(bytes);
+            } else {
+                counts.failed += 1;
+            }
+        });
+        Ended { request: finish.request, doomed: false, wake }
+    }
+
+    /// The data could not be had: the request stays where it was, under the same id.
+    pub(crate) fn finish_abort(&mut self, finish: Finish<P>) -> Result<Wake, Ended<P>> {
+        self.busy = self.busy.saturating_sub(1);
+        if self.is_doomed(finish.slot) {
+            return Err(self.end_doomed(finish.slot, finish.request));
+        }
+        if let Some(slot) = self.slots.get_mut(finish.slot as usize) {
+            slot.request = Some(finish.request);
+            slot.state = State::Taken;
+        }
+        if !finish.from_queue {
+            self.taken = self.taken.saturating_add(1);
+            return Ok(Wake::default());
+        }
+        self.insert(finish.slot);
+        Ok(self.wake())
+    }
+
+    // --- Offering again -------------------------------------------------------------------------
+
+    /// Offers again what is taken and `which` selects, in order of arrival, with new ids.
+    pub(crate) fn requeue(
+        &mut self,
+        why: Why,
+        now: u64,
+        which: impl Fn(&Held<'_, Q>) -> bool,
+    ) -> Requeued {
+        let mut outcome = Requeued::default();
+        let mut chosen = 0usize;
+        for (index, slot) in self.slots.iter().enumerate() {
+            if slot.state != State::Taken {
+                continue;
+            }
+            let Some(holder) = self.holders.get(slot.holder as usize) else { continue };
+            let held = Held {
+                id: id(slot.generation, index as u32),
+                held_for: now.saturating_sub(slot.since),
+                detached: slot.detached,
+                holder,
+            };
+            if !which(&held) {
+                continue;
+            }
+            let dead = !holder.process.as_ref().is_some_and(Process::is_alive);
+            let may = why != Why::Asked || dead || self.policies.fenced_backend;
+            if slot.op.modifies() && !may {
+                outcome.refused += 1;
+                continue;
+            }
+            if let Some(place) = self.scratch.get_mut(chosen) {
+                *place = index as u32;
+                chosen += 1;
+            }
+        }
+        self.refused = self.refused.wrapping_add(u64::from(outcome.refused));
+        let slots = &self.slots;
+        let key = |index: &u32| slots.get(*index as usize).map_or(0, |slot| slot.arrival);
+        if let Some(list) = self.scratch.get_mut(..chosen) {
+            list.sort_unstable_by_key(key);
+        }
+        // Two passes: a death is shared by all that its owner held, so nobody's hands are emptied
+        // before everybody has been counted.
+        for place in 0..chosen {
+            let Some(&index) = self.scratch.get(place) else { break };
+            self.count_death(index, why);
+        }
+        let mut after = NONE;
+        for place in 0..chosen {
+            let Some(&index) = self.scratch.get(place) else { break };
+            self.release(index);
+            let limit = self.policies.max_attempts;
+            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.since = now;
+            let (op, guilty) = (slot.op, limit > 0 && u32::from(slot.lone_deaths) >= limit);
+            if guilty {
+                self.condemn(index);
+                outcome.condemned += 1;
+                continue;
+            }
+            self.insert_after(index, after);
+            after = index;
+            self.count(op, |counts| counts.requeued += 1);
+            outcome.requeued += 1;
+        }
+        outcome.wake = self.wake();
+        outcome
+    }
+
+    /// Counts the death of a request's owner, if that is why it is offered again.
+    fn count_death(&mut self, index: u32, why: Why) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let Some(holder) = self.holders.get(slot.holder as usize) else { return };
+        let died = match why {
+            Why::Closed(dying) => dying,
+            _ => !holder.process.as_ref().is_some_and(Process::is_alive),
+        };
+        if died {
+            slot.deaths = slot.deaths.saturating_add(1);
+            if holder.held == 1 {
+                slot.lone_deaths = slot.lone_deaths.saturating_add(1);
+            }
+        }
+    }
+
+    // --- Workers --------------------------------------------------------------------------------
+
+    /// The entry of a worker, if it has one.
+    pub(crate) fn holder_find(&self, who: &Who) -> Option<u32> {
+        let is = |holder: &Holder<Q>| holder.open && holder.who == *who;
+        self.holders.iter().position(is).map(|index| index as u32)
+    }
+
+    /// Whether an entry found earlier is still this worker's.
+    pub(crate) fn holder_is(&self, index: u32, who: &Who) -> bool {
+        self.holders.get(index as usize).is_some_and(|holder| holder.open && holder.who == *who)
+    }
+
+    /// Enters a worker. Its process comes back if the table is full.
+    pub(crate) fn holder_add(&mut self, who: Who, process: Q) -> Result<u32, Q> {
+        let Some(index) = self.holders.iter().position(Holder::is_vacant) else {
+            return Err(process);
+        };
+        if let Some(holder) = self.holders.get_mut(index) {
+            *holder = Holder { who, process: Some(process), held: 0, open: true, suspect: false };
+        }
+        Ok(index as u32)
+    }
+
+    /// Entries there are.
+    pub(crate) fn holders_len(&self) -> usize {
+        self.holders.len()
+    }
+
+    /// Replaces the table by a longer one of vacant entries; the old one comes back to be freed.
+    pub(crate) fn holders_grow(&mut self, mut longer: Store<Holder<Q>>) -> Store<Holder<Q>> {
+        if longer.len() < self.holders.len() {
+            return longer;
+        }
+        for (new, old) in longer.iter_mut().zip(self.holders.iter_mut()) {
+            core::mem::swap(new, old);
+        }
+        core::mem::replace(&mut self.holders, longer)
+    }
+
+    /// An open file was closed for good. What was taken through it is offered again if `requeue`.
+    pub(crate) fn close(&mut self, file: u64, requeue: bool, dying: bool, now: u64) -> Requeued {
+        let mut outcome = Requeued::default();
+        if requeue {
+            outcome = self.requeue(Why::Closed(dying), now, |held| {
+                held.holder.who.file == file && !held.detached
+            });
+        }
+        for holder in self.holders.iter_mut() {
+            if holder.who.file == file {
+                holder.open = false;
+                if holder.is_vacant() {
+                    holder.process = None;
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Number of workers whose file is open.
+    pub(crate) fn workers(&self) -> u32 {
+        self.holders.iter().filter(|holder| holder.open).count() as u32
+    }
+
+    // --- Waiting --------------------------------------------------------------------------------
+
+    /// Whether a worker that wants `min` requests would get them now.
+    pub(crate) fn is_ready(&self, min: u32) -> bool {
+        self.queued >= min.max(1)
+    }
+
+    /// A worker goes to sleep until `min` requests are there. Returns whether it counts as patient,
+    /// and so sleeps apart.
+    pub(crate) fn sleep(&mut self, min: u32) -> bool {
+        let patient = min > 1;
+        if patient {
+            self.patient = self.patient.saturating_add(1);
+            self.patience = self.patience.min(min);
+        } else {
+            self.sleepers = self.sleepers.saturating_add(1);
+        }
+        patient
+    }
+
+    /// A sleeper has woken up, for whatever reason, and will look at the queue now.
+    pub(crate) fn rise(&mut self, patient: bool) {
+        if patient {
+            self.patient = self.patient.saturating_sub(1);
+            if self.patient == 0 {
+                self.patience = u32::MAX;
+            }
+        } else {
+            self.sleepers = self.sleepers.saturating_sub(1);
+            self.wake_in_flight = false;
+        }
+    }
+
+    /// Whom to wake because requests are available: said by whoever made them so, and by whoever
+    /// looked at the queue and leaves some behind.
+    pub(crate) fn wake(&mut self) -> Wake {
+        if self.queued == 0 {
+            return Wake::default();
+        }
+        let one = self.sleepers > 0 && !self.wake_in_flight;
+        self.wake_in_flight |= one;
+        let patient = self.patient > 0 && self.queued >= self.patience;
+        if patient {
+            self.patience = u32::MAX;
+        }
+        Wake { one, patient, pollers: true }
+    }
+
+    // --- v1 -------------------------------------------------------------------------------------
+
+    /// Shows a v1 client the next request, which stays where it is: the unclaimed in turn, and if
+    /// there are none the claimed in turn.
+    pub(crate) fn v1_next<R>(&mut self, show: impl FnOnce(u64, &P) -> R) -> Option<R> {
+        let mut best: Option<((bool, bool, u64), u32)> = None;
+        for (index, slot) in self.slots.iter().enumerate() {
+            let claimed = match slot.state {
+                State::Queued => false,
+                State::Taken => true,
+                _ => continue,
+            };
+            if !slot.v1 {
+                continue;
+            }
+            let key = (claimed, slot.arrival <= self.v1_cursor, slot.arrival);
+            if best.is_none_or(|(least, _)| key < least) {
+                best = Some((key, index as u32));
+            }
+        }
+        let (_, index) = best?;
+        let slot = self.slots.get(index as usize)?;
+        self.v1_cursor = slot.arrival;
+        Some(show(id(slot.generation, index), slot.request.as_ref()?))
+    }
+
+    // --- Seeing inside --------------------------------------------------------------------------
+
+    /// Numbers for whoever asks.
+    pub(crate) fn summary(&self, now: u64) -> Summary {
+        let mut summary = Summary {
+            queued: self.queued,
+            taken: self.taken,
+            busy: self.busy,
+            workers: self.workers(),
+            sleepers: self.sleepers.saturating_add(self.patient),
+            ..Summary::default()
+        };
+        for slot in self.slots.iter() {
+            let age = now.saturating_sub(slot.since);
+            match slot.state {
+                State::Queued => summary.oldest_queued = summary.oldest_queued.max(age),
+                State::Taken => summary.oldest_taken = summary.oldest_taken.max(age),
+                _ => {}
+            }
+        }
+        summary
+    }
+
+    /// Counts of every operation, by the value of [`Op`].
+    pub(crate) fn counts(&self) -> &[Counts; 6] {
+        &self.counts
+    }
+
+    /// Completions refused because the id was old, and re-offers refused because a writer lives.
+    pub(crate) fn refusals(&self) -> (u64, u64) {
+        (self.stale, self.refused)
+    }
+
+    // --- Inside ---------------------------------------------------------------------------------
+
+    fn count(&mut self, op: Op, change: impl FnOnce(&mut Counts)) {
+        if let Some(counts) = self.counts.get_mut(op as usize) {
+            change(counts);
+        }
+    }
+
+    /// Which refusal an id gets that is not current: stale if it is of a generation that its tag,
+    /// now at `last`, has had.
+    fn refuse(&mut self, generation: u64, last: u64) -> Refusal {
+        if generation <= self.origin || generation > last {
+            return Refusal::Unknown;
+        }
+        self.stale = self.stale.wrapping_add(1);
+        Refusal::Stale
+    }
+
+    fn is_doomed(&self, index: u32) -> bool {
+        match self.slots.get(index as usize) {
+            Some(slot) => !self.alive || slot.arrival <= self.doomed_through,
+            None => true,
+        }
+    }
+
+    fn end_doomed(&mut self, index: u32, request: P) -> Ended<P> {
+        let wake = self.idle(index);
+        if let Some(op) = self.slots.get(index as usize).map(|slot| slot.op) {
+            self.count(op, |counts| counts.failed += 1);
+        }
+        Ended { request, doomed: true, wake }
+    }
+
+    /// The request of a slot has left; its id is history.
+    fn idle(&mut self, index: u32) -> Wake {
+        self.let_go(index);
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.state = State::Idle;
+        }
+        if self.policies.max_attempts > 0 {
+            // Whoever was kept from a suspect, or with one, may go on.
+            return self.wake();
+        }
+        Wake::default()
+    }
+
+    /// A Taken request leaves its owner's hands.
+    fn release(&mut self, index: u32) {
+        self.taken = self.taken.saturating_sub(1);
+        self.let_go(index);
+    }
+
+    fn let_go(&mut self, index: u32) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        if let Some(holder) = self.holders.get_mut(slot.holder as usize) {
+            holder.held = holder.held.saturating_sub(1);
+            holder.suspect = false;
+            if holder.is_vacant() {
+                holder.process = None;
+            }
+        }
+        slot.holder = NONE;
+    }
+
+    /// A request that is in no list is to be ended with an error.
+    fn condemn(&mut self, index: u32) {
+        let first = self.condemned;
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.state = State::Condemned;
+            slot.next = first;
+            self.condemned = index;
+        }
+    }
+
+    /// Takes a slot out of the queue.
+    fn unlink(&mut self, index: u32) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let (prev, next) = (slot.prev, slot.next);
+        slot.prev = NONE;
+        slot.next = NONE;
+        match self.slots.get_mut(prev as usize) {
+            Some(before) => before.next = next,
+            None => self.head = next,
+        }
+        match self.slots.get_mut(next as usize) {
+            Some(behind) => behind.prev = prev,
+            None => self.tail = prev,
+        }
+    }
+
+    /// Puts a slot into its place in the queue, and counts it.
+    fn insert(&mut self, index: u32) {
+        self.insert_after(index, NONE);
+    }
+
+    /// As [`Ledger::insert`], for a slot that is known to belong behind `after`.
+    fn insert_after(&mut self, index: u32, after: u32) {
+        let arrival = self.slots.get(index as usize).map_or(0, |slot| slot.arrival);
+        let mut prev = after;
+        let mut next = match self.slots.get(after as usize) {
+            Some(slot) => slot.next,
+            None => self.head,
+        };
+        while let Some(slot) = self.slots.get(next as usize) {
+            if slot.arrival > arrival {
+                break;
+            }
+            prev = next;
+            next = slot.next;
+        }
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.state = State::Queued;
+            slot.prev = prev;
+            slot.next = next;
+        }
+        match self.slots.get_mut(prev as usize) {
+            Some(before) => before.next = index,
+            None => self.head = index,
+        }
+        match self.slots.get_mut(next as usize) {
+            Some(behind) => behind.prev = index,
+            None => self.tail = index,
+        }
+        self.queued = self.queued.saturating_add(1);
+    }
+}
+
+/// The id of a request: its tag, and the generation of that tag.
+fn id(generation: u64, tag: u32) -> u64 {
+    (generation << TAG_BITS) | u64::from(tag)
+}

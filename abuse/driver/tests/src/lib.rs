@@ -1,0 +1,8 @@
+//! The driver's ledger, compiled unchanged in user space so that its rules can be tested without a
+//! kernel. One file per subject.
+
+/// What the kernel keeps in a `KVVec`.
+type Store<T> = Vec<T>;
+
+#[path = "../../ledger.rs"]
+mod ledger;
