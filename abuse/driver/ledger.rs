@@ -444,9 +444,9 @@ impl<P, Q: Process> Ledger<P, Q> {
         scratch: Store<u32>,
         policies: Policies,
     ) -> (Store<Slot<P>>, Store<u32>) {
-        self.floor = self.next_floor();
+        let floor = self.next_floor();
         for slot in slots.iter_mut() {
-            slot.generation = self.floor.wrapping_add(1);
+            slot.generation = floor.wrapping_add(1);
         }
         self.policies = policies;
         self.alive = true;
@@ -455,10 +455,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.stale = 0;
         self.refused = 0;
         self.v1_cursor = 0;
-        (
-            core::mem::replace(&mut self.slots, slots),
-            core::mem::replace(&mut self.scratch, scratch),
-        )
+        self.retire(slots, scratch)
     }
 
     /// The last generation any tag has reached.
@@ -467,11 +464,24 @@ impl<P, Q: Process> Ledger<P, Q> {
     }
 
     /// Ends the disk: what is queued or taken is condemned, what is being copied is doomed. Nothing
-    /// is queued or taken from now on.
-    pub(crate) fn kill(&mut self) -> Wake {
+    /// is queued or taken from now on, and everybody has to be woken. Returns how many were condemned.
+    pub(crate) fn kill(&mut self) -> u32 {
         self.alive = false;
-        let _ = self.fail_all();
-        Wake::everybody()
+        self.fail_all()
+    }
+
+    /// Gives the room of a disk that has ended back, to be freed outside any lock; `slots` and
+    /// `scratch` are empty.
+    pub(crate) fn retire(
+        &mut self,
+        slots: Store<Slot<P>>,
+        scratch: Store<u32>,
+    ) -> (Store<Slot<P>>, Store<u32>) {
+        self.floor = self.next_floor();
+        (
+            core::mem::replace(&mut self.slots, slots),
+            core::mem::replace(&mut self.scratch, scratch),
+        )
     }
 
     /// Condemns everything pending. The disk lives on.
@@ -515,6 +525,11 @@ impl<P, Q: Process> Ledger<P, Q> {
     /// Requests that have not left the ledger.
     pub(crate) fn pending(&self) -> u32 {
         self.queued.saturating_add(self.taken).saturating_add(self.busy)
+    }
+
+    /// Requests nobody has taken.
+    pub(crate) fn queued(&self) -> u32 {
+        self.queued
     }
 
     /// Requests in the middle of a copy.

@@ -1,0 +1,561 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! One device: its life cycle, its ledger, and those who wait for it.
+//!
+//! ```text
+//!            setup                      first EXCHANGE
+//!   Empty ──────────► Ready (not live) ───────────────► Ready (live)
+//!     ▲                    │                                 │
+//!     │                    └──────────────┬──────────────────┘
+//!     └── teardown ◄── Resetting ◄────────┘ reset
+//! ```
+//!
+//! Every set-up makes a new disk, and a reset marks the old one dead for good: a filesystem that is
+//! still mounted gets errors for ever and can never write into a successor.
+//!
+//! # Locks, in order
+//!
+//! 1. `life`, a mutex: what there is. May be held while memory is allocated and while a disk is
+//!    added, never while anything waits for a worker, a user page or a request.
+//! 2. the disk's `open_mutex`, which belongs to the block layer: only ever tried under `life`.
+//! 3. `ledger`, a spin lock: never held over a copy, over the end of a request, or over an
+//!    allocation.
+
+use crate::abi::{self, Setup};
+use crate::ledger::{Arrival, Held, Ledger, Policies, Requeued, Slot, Summary, Wake, Why};
+use crate::ledger::{Holder, Who};
+use crate::sys::chrdev::{POLL_HUP, POLL_IN, POLL_MSG};
+use crate::sys::disk::{Disk, Queue};
+use crate::sys::request::{Request, Status};
+use crate::sys::task::{self, NoBottomHalves, ProcessRef};
+use crate::sys::work::{ModuleRef, WorkQueue};
+use crate::Store;
+use kernel::fs::File;
+use kernel::impl_has_work;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::poll::{PollCondVar, PollTable};
+use kernel::sync::{Arc, CondVar, CondVarTimeoutResult, Mutex, SpinLock};
+use kernel::time::{msecs_to_jiffies, Jiffies};
+use kernel::workqueue::{Work, WorkItem};
+use kernel::{new_condvar, new_mutex, new_poll_condvar, new_spinlock, new_work};
+
+/// The ledger of a device.
+pub(crate) type DeviceLedger = Ledger<Request, ProcessRef>;
+
+/// Requests that are handled between two looks at the ledger.
+pub(crate) const CHUNK: usize = 16;
+
+/// What there is of a device.
+enum Life {
+    /// No disk.
+    Empty,
+    /// A disk, and the hold on the module that goes with it.
+    Ready { disk: Disk<Device>, shape: Setup, _module: ModuleRef },
+    /// A dead disk that is being removed, until the work has taken it.
+    Resetting { remains: Option<(Disk<Device>, ModuleRef)> },
+}
+
+/// One device.
+#[pin_data]
+pub(crate) struct Device {
+    number: u32,
+    sequence: u64,
+    work: Arc<WorkQueue>,
+    #[pin]
+    pub(crate) ledger: SpinLock<DeviceLedger>,
+    /// Workers that want any request; woken one at a time.
+    #[pin]
+    workers: CondVar,
+    /// Workers that want several; woken together.
+    #[pin]
+    patient: CondVar,
+    #[pin]
+    pollers: PollCondVar,
+    /// Whether anybody ever polled.
+    polled: Atomic<u32>,
+    #[pin]
+    life: Mutex<Life>,
+    /// `life` has changed.
+    #[pin]
+    settled: CondVar,
+    /// Whether a worker has come since the last set-up.
+    live: Atomic<u32>,
+    files: Atomic<u64>,
+    #[pin]
+    teardown: Work<Device, TEARDOWN>,
+    #[pin]
+    welcome: Work<Device, WELCOME>,
+}
+
+const TEARDOWN: u64 = 0;
+const WELCOME: u64 = 1;
+
+impl_has_work! {
+    impl HasWork<Self, 0> for Device { self.teardown }
+    impl HasWork<Self, 1> for Device { self.welcome }
+}
+
+/// How a reset began.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ResetBegun {
+    /// Requests ended with an error.
+    pub(crate) failed: u32,
+    /// Requests still in the middle of a copy.
+    pub(crate) draining: u32,
+}
+
+/// Why a worker was woken.
+pub(crate) enum Woken {
+    /// To look.
+    Look,
+    /// Its time is over.
+    Late,
+    /// By a signal.
+    Signal,
+}
+
+impl Device {
+    /// An empty device.
+    pub(crate) fn new(number: u32, sequence: u64, work: Arc<WorkQueue>) -> Result<Arc<Self>> {
+        let mut holders = Store::new();
+        for _ in 0..4 {
+            holders.push(Holder::vacant(), GFP_KERNEL)?;
+        }
+        // A random origin, so that the id of another device's request means nothing here.
+        let origin = task::random() >> 24;
+        let ledger = Ledger::new(Store::new(), holders, Store::new(), origin);
+        Arc::pin_init(
+            pin_init!(Device {
+                number,
+                sequence,
+                work,
+                ledger <- new_spinlock!(ledger),
+                workers <- new_condvar!(),
+                patient <- new_condvar!(),
+                pollers <- new_poll_condvar!(),
+                polled: Atomic::new(0),
+                life <- new_mutex!(Life::Empty),
+                settled <- new_condvar!(),
+                live: Atomic::new(0),
+                files: Atomic::new(0),
+                teardown <- new_work!("abuse::teardown"),
+                welcome <- new_work!("abuse::welcome"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// A number for an open file; never given twice.
+    pub(crate) fn new_file(&self) -> u64 {
+        self.files.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    // --- Life cycle -----------------------------------------------------------------------------
+
+    /// Makes a disk of a shape that was settled before. Waits, unless a signal comes, for a reset
+    /// that is still being finished.
+    pub(crate) fn setup(this: &Arc<Self>, shape: &Setup) -> Result {
+        let mut life = this.life.lock();
+        loop {
+            match &*life {
+                Life::Empty => break,
+                Life::Ready { .. } => return Err(EBUSY),
+                Life::Resetting { .. } => {
+                    if this.settled.wait_interruptible(&mut life) {
+                        return Err(ERESTARTSYS);
+                    }
+                }
+            }
+        }
+        let module = ModuleRef::new()?;
+        let tags = shape.depth.wrapping_mul(shape.queues) as usize;
+        let mut slots = Store::with_capacity(tags, GFP_KERNEL)?;
+        let mut scratch = Store::with_capacity(tags, GFP_KERNEL)?;
+        for _ in 0..tags {
+            slots.push(Slot::idle(), GFP_KERNEL)?;
+            scratch.push(0u32, GFP_KERNEL)?;
+        }
+        let policies = Policies {
+            max_attempts: shape.max_attempts,
+            fenced_backend: shape.policies & abi::P_FENCED_BACKEND != 0,
+        };
+        this.live.store(0, Relaxed);
+        // Before the disk: it may be opened as soon as it is there.
+        let old = this.ledger.lock().configure(slots, scratch, policies);
+        drop(old);
+        match Disk::new(this.number, shape, this.clone()) {
+            Ok(disk) => {
+                *life = Life::Ready { disk, shape: *shape, _module: module };
+                Ok(())
+            }
+            Err(error) => {
+                this.ledger.lock().kill();
+                this.end_condemned();
+                this.retire();
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends everything pending and begins to remove the disk; `None` if there is none. Unforced, it
+    /// is refused while the disk is open, is being opened, or has requests pending.
+    pub(crate) fn reset(this: &Arc<Self>, force: bool) -> Result<Option<ResetBegun>> {
+        let mut life = this.life.lock();
+        let Life::Ready { disk, .. } = &*life else {
+            return match &*life {
+                Life::Resetting { .. } => {
+                    let draining = this.ledger.lock().busy();
+                    Ok(Some(ResetBegun { failed: 0, draining }))
+                }
+                _ => Ok(None),
+            };
+        };
+        let kill = || {
+            let mut ledger = this.ledger.lock();
+            let failed = ledger.kill();
+            ResetBegun { failed, draining: ledger.busy() }
+        };
+        let begun = if force {
+            kill()
+        } else {
+            let unused = || disk.openers() == 0 && this.ledger.lock().pending() == 0;
+            // The mutex is held by whoever opens the disk, and by a partition scan.
+            let begun = disk.try_exclude_openers(|| unused().then(kill)).flatten();
+            begun.ok_or(EBUSY)?
+        };
+        disk.mark_dead();
+        let before = core::mem::replace(&mut *life, Life::Resetting { remains: None });
+        if let Life::Ready { disk, _module, .. } = before {
+            *life = Life::Resetting { remains: Some((disk, _module)) };
+        }
+        drop(life);
+        this.wake(Wake::everybody());
+        this.workers.notify_all();
+        this.end_condemned();
+        let _ = this.work.queue().enqueue::<Arc<Device>, TEARDOWN>(this.clone());
+        Ok(Some(begun))
+    }
+
+    /// Waits until a reset is finished, a signal comes, or `timeout` nanoseconds are over.
+    pub(crate) fn wait_reset(&self, timeout: u64) -> Result {
+        let deadline = task::now().saturating_add(timeout);
+        let mut life = self.life.lock();
+        while matches!(&*life, Life::Resetting { .. }) {
+            let Some(left) = jiffies_left(deadline) else {
+                return Err(Error::from_errno(-(kernel::bindings::EINPROGRESS as i32)));
+            };
+            let woken = self.settled.wait_interruptible_timeout(&mut life, left);
+            if matches!(woken, CondVarTimeoutResult::Signal { .. }) {
+                return Err(ERESTARTSYS);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the disk read-only or writable.
+    pub(crate) fn set_read_only(&self, read_only: bool) -> Result {
+        let mut life = self.life.lock();
+        let Life::Ready { disk, shape, .. } = &mut *life else {
+            return Err(ENXIO);
+        };
+        disk.set_read_only(read_only);
+        if read_only {
+            shape.features |= abi::F_READ_ONLY;
+        } else {
+            shape.features &= !abi::F_READ_ONLY;
+        }
+        Ok(())
+    }
+
+    /// The shape of the disk, and how often it is open, if there is one.
+    pub(crate) fn shape(&self) -> Option<(Setup, u32)> {
+        match &*self.life.lock() {
+            Life::Ready { disk, shape, .. } => Some((*shape, disk.openers())),
+            _ => None,
+        }
+    }
+
+    /// A worker has come: the disk is live.
+    pub(crate) fn mark_live(this: &Arc<Self>) {
+        if this.live.load(Relaxed) == 0 && this.live.xchg(1, Relaxed) == 0 {
+            let _ = this.work.queue().enqueue::<Arc<Device>, WELCOME>(this.clone());
+        }
+    }
+
+    fn retire(&self) {
+        let old = self.ledger.lock().retire(Store::new(), Store::new());
+        drop(old);
+    }
+
+    // --- Requests -------------------------------------------------------------------------------
+
+    /// Wakes whom the ledger names.
+    pub(crate) fn wake(&self, wake: Wake) {
+        if wake.one {
+            self.workers.notify_one();
+        }
+        if wake.patient {
+            self.patient.notify_all();
+        }
+        if wake.pollers && self.polled.load(Relaxed) != 0 {
+            self.pollers.notify_all();
+        }
+    }
+
+    /// Ends what the ledger has condemned.
+    pub(crate) fn end_condemned(&self) {
+        loop {
+            let mut ended = [const { None }; CHUNK];
+            let mut ledger = self.ledger.lock();
+            for place in ended.iter_mut() {
+                *place = ledger.condemned_pop();
+            }
+            drop(ledger);
+            let last = ended.last().is_none_or(Option::is_none);
+            let off = NoBottomHalves::new();
+            for request in ended.into_iter().flatten() {
+                request.end(Status::IO_ERROR, &off);
+            }
+            if last {
+                return;
+            }
+        }
+    }
+
+    /// Condemns and ends everything pending; the disk lives on.
+    pub(crate) fn fail_all(&self) {
+        self.ledger.lock().fail_all();
+        self.end_condemned();
+    }
+
+    /// Offers taken requests again.
+    pub(crate) fn requeue(
+        &self,
+        why: Why,
+        which: impl Fn(&Held<'_, ProcessRef>) -> bool,
+    ) -> Requeued {
+        let now = task::now();
+        let outcome = self.ledger.lock().requeue(why, now, which);
+        self.after_requeue(&outcome);
+        outcome
+    }
+
+    /// A control node was closed for good.
+    pub(crate) fn close_file(&self, file: u64) {
+        let requeue = match self.shape() {
+            Some((shape, _)) => shape.policies & abi::P_KEEP_ON_CLOSE == 0,
+            None => false,
+        };
+        let (dying, now) = (task::current_is_dying(), task::now());
+        let outcome = self.ledger.lock().close(file, requeue, dying, now);
+        self.after_requeue(&outcome);
+    }
+
+    fn after_requeue(&self, outcome: &Requeued) {
+        self.wake(outcome.wake);
+        if outcome.condemned > 0 {
+            self.end_condemned();
+        }
+    }
+
+    /// The place of a worker in the ledger; `known` is where it was last time.
+    pub(crate) fn holder(&self, who: &Who, known: u32) -> Result<u32> {
+        let ledger = self.ledger.lock();
+        if ledger.holder_is(known, who) {
+            return Ok(known);
+        }
+        if let Some(index) = ledger.holder_find(who) {
+            return Ok(index);
+        }
+        drop(ledger);
+        let mut process = ProcessRef::current().ok_or(ESRCH)?;
+        loop {
+            let mut ledger = self.ledger.lock();
+            match ledger.holder_add(*who, process) {
+                Ok(index) => return Ok(index),
+                Err(back) => process = back,
+            }
+            let want = ledger.holders_len().saturating_mul(2);
+            drop(ledger);
+            let mut longer = Store::with_capacity(want, GFP_KERNEL)?;
+            for _ in 0..want {
+                longer.push(Holder::vacant(), GFP_KERNEL)?;
+            }
+            let old = self.ledger.lock().holders_grow(longer);
+            drop(old);
+        }
+    }
+
+    /// Sleeps, without the ledger, until the ledger may have something for a worker that wants
+    /// `min` requests. The caller has just looked, under this very lock.
+    pub(crate) fn sleep(
+        &self,
+        ledger: &mut kernel::sync::lock::Guard<'_, DeviceLedger, kernel::sync::lock::spinlock::SpinLockBackend>,
+        min: u32,
+        deadline: u64,
+    ) -> Woken {
+        let Some(left) = jiffies_left(deadline) else {
+            return Woken::Late;
+        };
+        let patient = ledger.sleep(min);
+        let queue = if patient { &self.patient } else { &self.workers };
+        let woken = queue.wait_interruptible_timeout(ledger, left);
+        ledger.rise(patient);
+        match woken {
+            CondVarTimeoutResult::Signal { .. } => Woken::Signal,
+            CondVarTimeoutResult::Timeout => Woken::Late,
+            CondVarTimeoutResult::Woken { .. } => Woken::Look,
+        }
+    }
+
+    /// What poll says.
+    pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
+        table.register_wait(file, &self.pollers);
+        self.polled.store(1, Relaxed);
+        let ledger = self.ledger.lock();
+        if !ledger.is_alive() {
+            return POLL_HUP;
+        }
+        let mut mask = 0;
+        if ledger.is_ready(1) {
+            mask |= POLL_IN;
+        }
+        if ledger.pending() > 0 {
+            mask |= POLL_MSG;
+        }
+        mask
+    }
+
+    // --- Seeing inside --------------------------------------------------------------------------
+
+    /// Everything about the device.
+    pub(crate) fn status(&self) -> abi::Status {
+        let life = self.life.lock();
+        let (state, shape, openers) = match &*life {
+            Life::Empty => (abi::STATE_EMPTY, Setup::default(), 0),
+            Life::Resetting { .. } => (abi::STATE_RESETTING, Setup::default(), 0),
+            Life::Ready { disk, shape, .. } => {
+                let live = self.live.load(Relaxed) != 0;
+                let state = if live { abi::STATE_LIVE } else { abi::STATE_READY };
+                (state, *shape, disk.openers())
+            }
+        };
+        drop(life);
+        let ledger = self.ledger.lock();
+        let summary: Summary = ledger.summary(task::now());
+        let counts = *ledger.counts();
+        let (stale, refused) = ledger.refusals();
+        let epoch = ledger.epoch();
+        drop(ledger);
+        let mut status = abi::Status {
+            size: core::mem::size_of::<abi::Status>() as u32,
+            abi_version: abi::ABI_VERSION,
+            abi_features: abi::ABI_EXCHANGE | abi::ABI_V1,
+            number: self.number,
+            state,
+            sequence: self.sequence,
+            epoch,
+            queued: summary.queued,
+            taken: summary.taken,
+            draining: summary.busy,
+            workers: summary.workers,
+            waiting: summary.sleepers,
+            openers,
+            errors: 0,
+            oldest_queued_ns: summary.oldest_queued,
+            oldest_taken_ns: summary.oldest_taken,
+            stale,
+            refused,
+            config: shape,
+            ..abi::Status::default()
+        };
+        let mut errors = 0u64;
+        for (to, from) in status.ops.iter_mut().zip(counts.iter()) {
+            *to = abi::OpStats {
+                queued: from.queued,
+                taken: from.taken,
+                done: from.done,
+                requeued: from.requeued,
+                failed: from.failed,
+                bytes: from.bytes,
+            };
+            errors = errors.saturating_add(from.failed);
+        }
+        status.errors = errors.min(u64::from(u32::MAX)) as u32;
+        for (to, from) in status.driver.iter_mut().zip(crate::VERSION.bytes()) {
+            *to = from;
+        }
+        status
+    }
+
+    /// N of /dev/abuseN.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+}
+
+impl Queue for Device {
+    fn queue(&self, tag: u32, request: Request) -> core::result::Result<(), Request> {
+        let Some(op) = request.op() else {
+            return Err(request);
+        };
+        let v1 = match op {
+            crate::ledger::Op::Read | crate::ledger::Op::Write => !request.fua(),
+            crate::ledger::Op::Flush => true,
+            _ => false,
+        };
+        let arrival = Arrival { op, bytes: request.bytes(), v1 };
+        let now = task::now();
+        let wake = self.ledger.lock().enqueue(tag, arrival, request, now)?;
+        self.wake(wake);
+        Ok(())
+    }
+}
+
+impl WorkItem<TEARDOWN> for Device {
+    type Pointer = Arc<Device>;
+
+    /// Removes a dead disk; what was in the middle of a copy has been ended when this is over.
+    fn run(this: Arc<Device>) {
+        let mut life = this.life.lock();
+        let Life::Resetting { remains } = &mut *life else { return };
+        let remains = remains.take();
+        drop(life);
+        let Some((disk, module)) = remains else { return };
+        drop(disk);
+        this.retire();
+        *this.life.lock() = Life::Empty;
+        this.settled.notify_all();
+        this.wake(Wake::everybody());
+        drop(module);
+    }
+}
+
+impl WorkItem<WELCOME> for Device {
+    type Pointer = Arc<Device>;
+
+    /// The first worker has come: partitions may be looked for, and user space is told.
+    fn run(this: Arc<Device>) {
+        let (disk, look) = match &*this.life.lock() {
+            Life::Ready { disk, shape, .. } => {
+                (disk.reference(), shape.features & abi::F_PARTSCAN != 0)
+            }
+            _ => return,
+        };
+        disk.announce(c"ABUSE_STATE=live");
+        disk.scan(look);
+    }
+}
+
+/// Jiffies until `deadline`, in nanoseconds of CLOCK_MONOTONIC; `None` if it has passed.
+fn jiffies_left(deadline: u64) -> Option<Jiffies> {
+    /// Long enough not to matter, short enough not to overflow.
+    const LONGEST_MS: u64 = 1 << 30;
+    if deadline == u64::MAX {
+        return Some(Jiffies::MAX);
+    }
+    let left = deadline.checked_sub(task::now()).filter(|&left| left > 0)?;
+    let ms = (left / 1_000_000).saturating_add(1).min(LONGEST_MS);
+    Some(msecs_to_jiffies(ms as u32))
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A disk: tag set, queue and gendisk.
+//!
+//! C headers: `include/linux/blk-mq.h`, `include/linux/blkdev.h`.
+
+use super::ffi;
+use super::request::{Request, Status};
+use crate::abi;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use kernel::bindings;
+use kernel::error::{from_err_ptr, to_result};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::types::Opaque;
+
+// Checked by static_assert in helpers.c.
+const FEAT_WRITE_CACHE: u32 = 1 << 0;
+const FEAT_FUA: u32 = 1 << 1;
+const FEAT_ROTATIONAL: u32 = 1 << 2;
+
+/// Where the requests of a disk go.
+pub(crate) trait Queue: Send + Sync + 'static {
+    /// Accepts a request by the number of its tag, which is unique within the disk; or gives it
+    /// back, to be failed. Must not sleep or allocate.
+    fn queue(&self, tag: u32, request: Request) -> core::result::Result<(), Request>;
+}
+
+/// A disk that is visible in /dev until it is dropped.
+///
+/// # Invariants
+///
+/// `disk` was added, its tag set is `set`, and its queue data are `data`.
+pub(crate) struct Disk<T: Queue> {
+    disk: NonNull<bindings::gendisk>,
+    set: Pin<KBox<Opaque<bindings::blk_mq_tag_set>>>,
+    data: Arc<T>,
+}
+
+// SAFETY: A gendisk and a tag set may be used and released from any thread.
+unsafe impl<T: Queue> Send for Disk<T> {}
+// SAFETY: As above.
+unsafe impl<T: Queue> Sync for Disk<T> {}
+
+impl<T: Queue> Disk<T> {
+    /// Makes the disk /dev/abuse`number` of a shape that was checked before. Partitions are not
+    /// looked for until [`Disk::scan`].
+    pub(crate) fn new(number: u32, shape: &abi::Setup, data: Arc<T>) -> Result<Self> {
+        let set = TagSet::new::<T>(shape)?;
+        let mut limits = limits(shape);
+        let queue_data: *const T = &*data;
+        // SAFETY: The tag set and the limits are valid; `data` outlives the queue.
+        let disk = from_err_ptr(unsafe {
+            bindings::__blk_mq_alloc_disk(
+                set.get(),
+                &mut limits,
+                queue_data as *mut _,
+                kernel::static_lock_class!().as_ptr(),
+            )
+        })?;
+        let unadded = Unadded(disk);
+        // SAFETY: Allocated above, and not visible to anybody yet.
+        let gendisk = unsafe { &mut *disk };
+        write_name(&mut gendisk.disk_name, number);
+        gendisk.fops = &Ops::<T>::DISK;
+        // SAFETY: As above.
+        unsafe { ffi::abuse_disk_suppress_scan(disk, true) };
+        // SAFETY: As above.
+        unsafe { bindings::set_capacity(disk, shape.bytes >> 9) };
+        if shape.features & abi::F_READ_ONLY != 0 {
+            // SAFETY: As above.
+            unsafe { bindings::set_disk_ro(disk, true) };
+        }
+        // SAFETY: As above; neither a parent nor attributes.
+        to_result(unsafe {
+            bindings::device_add_disk(core::ptr::null_mut(), disk, core::ptr::null_mut())
+        })?;
+        core::mem::forget(unadded);
+        let disk = NonNull::new(disk).ok_or(ENOMEM)?;
+        // INVARIANT: Added above.
+        Ok(Disk { disk, set: set.into_inner(), data })
+    }
+
+    /// Refuses new I/O from now on. What was queued must still be ended. Does not wait.
+    pub(crate) fn mark_dead(&self) {
+        // SAFETY: Valid by the type invariant.
+        unsafe { bindings::blk_mark_disk_dead(self.disk.as_ptr()) };
+    }
+
+    /// How often the disk and its partitions are open.
+    pub(crate) fn openers(&self) -> u32 {
+        // SAFETY: Valid by the type invariant.
+        unsafe { ffi::abuse_disk_openers(self.disk.as_ptr()) }
+    }
+
+    /// Runs `f` while nobody can open or close the disk; `None` if somebody is at it right now.
+    /// Never waits.
+    pub(crate) fn try_exclude_openers<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        // SAFETY: Valid by the type invariant.
+        let lock = unsafe { &raw mut (*self.disk.as_ptr()).open_mutex };
+        // SAFETY: The mutex of a valid disk.
+        if unsafe { bindings::mutex_trylock(lock) } == 0 {
+            return None;
+        }
+        let result = f();
+        // SAFETY: Locked above.
+        unsafe { bindings::mutex_unlock(lock) };
+        Some(result)
+    }
+
+    /// Makes the disk read-only, or writable again.
+    pub(crate) fn set_read_only(&self, read_only: bool) {
+        // SAFETY: Valid by the type invariant.
+        unsafe { bindings::set_disk_ro(self.disk.as_ptr(), read_only) };
+    }
+
+    /// Another reference to the disk, for work that takes longer than a lock may be held.
+    pub(crate) fn reference(&self) -> DiskRef {
+        let disk = self.disk.as_ptr();
+        // SAFETY: Valid by the type invariant; the device of a whole disk is its part0's.
+        unsafe { bindings::get_device(&raw mut (*(*disk).part0).bd_device) };
+        DiskRef(self.disk)
+    }
+}
+
+impl<T: Queue> Drop for Disk<T> {
+    /// Removes the disk. Waits until every request has been ended.
+    fn drop(&mut self) {
+        // SAFETY: Added, by the type invariant, and removed only here.
+        unsafe { bindings::del_gendisk(self.disk.as_ptr()) };
+        // SAFETY: Ours; openers hold their own references.
+        unsafe { bindings::put_disk(self.disk.as_ptr()) };
+        // SAFETY: `del_gendisk` has taken the queue off the set. `data`, which requests were
+        // given to, is released after this.
+        unsafe { bindings::blk_mq_free_tag_set(self.set.get()) };
+        let _ = &self.data;
+    }
+}
+
+/// A counted reference to a disk that may have been removed.
+pub(crate) struct DiskRef(NonNull<bindings::gendisk>);
+
+impl DiskRef {
+    /// Tells user space about a change of state. `state` is `KEY=value`, NUL-terminated.
+    pub(crate) fn announce(&self, state: &'static CStr) {
+        // SAFETY: The reference keeps the disk; the callee only reads the string.
+        unsafe { ffi::abuse_disk_uevent_change(self.0.as_ptr(), state.as_char_ptr().cast_mut()) };
+    }
+
+    /// Lets partitions be looked for: now if `look`, and on request from now on. Waits for I/O,
+    /// which fails once the disk is dead.
+    pub(crate) fn scan(&self, look: bool) {
+        let disk = self.0.as_ptr();
+        // SAFETY: The reference keeps the disk.
+        unsafe { ffi::abuse_disk_suppress_scan(disk, false) };
+        if !look {
+            return;
+        }
+        // SAFETY: As above.
+        let lock = unsafe { &raw mut (*disk).open_mutex };
+        // SAFETY: The mutex of a valid disk.
+        unsafe { bindings::mutex_lock(lock) };
+        // SAFETY: `open_mutex` is held, as this asks for.
+        unsafe { bindings::bdev_disk_changed(disk, false) };
+        // SAFETY: Locked above.
+        unsafe { bindings::mutex_unlock(lock) };
+    }
+}
+
+impl Drop for DiskRef {
+    fn drop(&mut self) {
+        // SAFETY: Counted by `reference`.
+        unsafe { bindings::put_disk(self.0.as_ptr()) };
+    }
+}
+
+/// A disk that is put when it cannot be added.
+struct Unadded(*mut bindings::gendisk);
+
+impl Drop for Unadded {
+    fn drop(&mut self) {
+        // SAFETY: Allocated and never added.
+        unsafe { bindings::put_disk(self.0) };
+    }
+}
+
+/// An allocated tag set, freed on drop unless taken out.
+struct TagSet(Option<Pin<KBox<Opaque<bindings::blk_mq_tag_set>>>>);
+
+impl TagSet {
+    fn new<T: Queue>(shape: &abi::Setup) -> Result<Self> {
+        // SAFETY: A tag set may be zero before it is allocated.
+        let mut set: bindings::blk_mq_tag_set = unsafe { core::mem::zeroed() };
+        set.ops = &Ops::<T>::QUEUE;
+        set.nr_hw_queues = shape.queues;
+        set.nr_maps = 1;
+        set.queue_depth = shape.depth;
+        set.numa_node = bindings::NUMA_NO_NODE;
+        // The worker decides on order; a scheduler is a write to sysfs away.
+        set.flags = bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT as u32;
+        let set = KBox::into_pin(KBox::new(Opaque::new(set), GFP_KERNEL)?);
+        // SAFETY: Initialised above and pinned.
+        to_result(unsafe { bindings::blk_mq_alloc_tag_set(set.get()) })?;
+        Ok(TagSet(Some(set)))
+    }
+
+    fn get(&self) -> *mut bindings::blk_mq_tag_set {
+        self.0.as_ref().map_or(core::ptr::null_mut(), |set| set.get())
+    }
+
+    fn into_inner(mut self) -> Pin<KBox<Opaque<bindings::blk_mq_tag_set>>> {
+        // The option is empty only from here on.
+        match self.0.take() {
+            Some(set) => set,
+            None => kernel::build_error!("a tag set is taken out once"),
+        }
+    }
+}
+
+impl Drop for TagSet {
+    fn drop(&mut self) {
+        if let Some(set) = self.0.as_ref() {
+            // SAFETY: Allocated by `new`, and no queue uses it.
+            unsafe { bindings::blk_mq_free_tag_set(set.get()) };
+        }
+    }
+}
+
+/// `abuseN`, NUL-terminated.
+fn write_name(name: &mut [kernel::ffi::c_char; 32], number: u32) {
+    let mut digits = [0u8; 10];
+    let mut rest = number;
+    let mut len = 0;
+    for digit in digits.iter_mut() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        len += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    let mut places = name.iter_mut();
+    let mut put = |byte: u8| {
+        if let Some(place) = places.next() {
+            *place = byte as kernel::ffi::c_char;
+        }
+    };
+    b"abuse".iter().for_each(|&byte| put(byte));
+    digits.iter().take(len).rev().for_each(|&byte| put(byte));
+    put(0);
+}
+
+fn limits(shape: &abi::Setup) -> bindings::queue_limits {
+    // SAFETY: Limits may be zero: the block layer fills in its defaults.
+    let mut limits: bindings::queue_limits = unsafe { core::mem::zeroed() };
+    let has = |feature: u32| shape.features & feature != 0;
+    limits.logical_block_size = shape.logical_block;
+    limits.physical_block_size = shape.physical_block;
+    limits.io_min = shape.io_min;
+    limits.io_opt = shape.io_opt;
+    limits.max_hw_sectors = shape.max_bytes >> 9;
+    limits.max_segments = shape.max_segments as u16;
+    limits.max_segment_size = u32::MAX;
+    if !has(abi::F_WRITE_THROUGH) {
+        limits.features |= FEAT_WRITE_CACHE;
+        if !has(abi::F_NO_FUA) {
+            limits.features |= FEAT_FUA;
+        }
+    }
+    if has(abi::F_ROTATIONAL) {
+        limits.features |= FEAT_ROTATIONAL;
+    }
+    let sectors = shape.max_discard_bytes >> 9;
+    if has(abi::F_DISCARD) {
+        limits.max_hw_discard_sectors = sectors;
+        limits.max_discard_segments = 1;
+    }
+    if has(abi::F_DISCARD) || has(abi::F_SECURE_ERASE) {
+        limits.discard_granularity = shape.discard_granularity;
+    }
+    if has(abi::F_WRITE_ZEROES) {
+        limits.max_write_zeroes_sectors = sectors;
+        limits.max_hw_wzeroes_unmap_sectors = sectors;
+    }
+    if has(abi::F_SECURE_ERASE) {
+        limits.max_secure_erase_sectors = sectors;
+    }
+    limits
+}
+
+/// The tables of callbacks.
+struct Ops<T>(PhantomData<T>);
+
+impl<T: Queue> Ops<T> {
+    const DISK: bindings::block_device_operations = {
+        // SAFETY: A table without any callback is all zero.
+        let mut table: bindings::block_device_operations = unsafe { core::mem::zeroed() };
+        // Keeps the module while the disk is open.
+        table.owner = crate::THIS_MODULE.as_ptr();
+        table
+    };
+
+    const QUEUE: bindings::blk_mq_ops = {
+        // SAFETY: As above.
+        let mut table: bindings::blk_mq_ops = unsafe { core::mem::zeroed() };
+        table.queue_rq = Some(Self::queue_rq);
+        table
+    };
+
+    /// # Safety
+    ///
+    /// Called by the block layer only, with a valid hardware queue and request.
+    unsafe extern "C" fn queue_rq(
+        hctx: *mut bindings::blk_mq_hw_ctx,
+        data: *const bindings::blk_mq_queue_data,
+    ) -> bindings::blk_status_t {
+        // SAFETY: Valid by the contract.
+        let request = unsafe { (*data).rq };
+        // SAFETY: As above; the queue data were set by `Disk::new` and outlive the queue.
+        let target = unsafe { &*((*(*hctx).queue).queuedata as *const T) };
+        // SAFETY: As above.
+        let (queue, depth) = unsafe { ((*hctx).queue_num, (*(*(*hctx).queue).tag_set).queue_depth) };
+        // SAFETY: As above.
+        let tag = unsafe { (*request).tag } as u32;
+        let tag = queue.wrapping_mul(depth).wrapping_add(tag);
+        // SAFETY: As above.
+        unsafe { bindings::blk_mq_start_request(request) };
+        let Some(request) = NonNull::new(request) else {
+            return Status::IO_ERROR.0;
+        };
+        // SAFETY: Started above; the block layer gives it to us.
+        let request = unsafe { Request::from_raw(request) };
+        match target.queue(tag, request) {
+            Ok(()) => Status::OK.0,
+            Err(request) => {
+                let _ = request.into_raw();
+                Status::IO_ERROR.0
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What `helpers.c` offers.
+
+use kernel::bindings;
+use kernel::ffi::{c_char, c_uint, c_void};
+
+#[allow(improper_ctypes, reason = "kernel structs whose fields bindgen leaves out, behind pointers")]
+extern "C" {
+    pub(super) fn abuse_page_to_user(
+        to: *mut c_void,
+        page: *mut bindings::page,
+        offset: c_uint,
+        len: c_uint,
+    ) -> bool;
+    pub(super) fn abuse_page_from_user(
+        page: *mut bindings::page,
+        offset: c_uint,
+        from: *const c_void,
+        len: c_uint,
+    ) -> bool;
+    pub(super) fn abuse_page_zero(page: *mut bindings::page, offset: c_uint, len: c_uint);
+    pub(super) fn abuse_current_process() -> *mut bindings::pid;
+    pub(super) fn abuse_current_process_key() -> *const c_void;
+    pub(super) fn abuse_current_token() -> u64;
+    pub(super) fn abuse_process_is_alive(pid: *mut bindings::pid) -> bool;
+    pub(super) fn abuse_current_is_dying() -> bool;
+    pub(super) fn abuse_bh_disable();
+    pub(super) fn abuse_bh_enable();
+    pub(super) fn abuse_noio_save() -> c_uint;
+    pub(super) fn abuse_noio_restore(flags: c_uint);
+    pub(super) fn abuse_disk_openers(disk: *mut bindings::gendisk) -> c_uint;
+    pub(super) fn abuse_disk_suppress_scan(disk: *mut bindings::gendisk, suppress: bool) -> bool;
+    pub(super) fn abuse_disk_uevent_change(disk: *mut bindings::gendisk, state: *mut c_char);
+}

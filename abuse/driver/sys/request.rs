@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A block-layer request, owned.
+//!
+//! C header: `include/linux/blk-mq.h`.
+
+use super::ffi;
+use super::task::NoBottomHalves;
+use crate::ledger::Op;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+use kernel::bindings;
+
+// Checked by static_assert in helpers.c.
+const OP_MASK: u32 = 0xff;
+const OP_READ: u32 = 0;
+const OP_WRITE: u32 = 1;
+const OP_FLUSH: u32 = 2;
+const OP_DISCARD: u32 = 3;
+const OP_SECURE_ERASE: u32 = 5;
+const OP_WRITE_ZEROES: u32 = 9;
+const FUA: u32 = 1 << 17;
+const NOUNMAP: u32 = 1 << 28;
+
+/// How a request ends: a `blk_status_t`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status(pub(super) u8);
+
+impl Status {
+    /// Well.
+    pub(crate) const OK: Status = Status(0);
+    /// EOPNOTSUPP.
+    pub(crate) const NOT_SUPPORTED: Status = Status(1);
+    /// ETIMEDOUT.
+    pub(crate) const TIMED_OUT: Status = Status(2);
+    /// ENOSPC.
+    pub(crate) const NO_SPACE: Status = Status(3);
+    /// EREMOTEIO.
+    pub(crate) const TARGET: Status = Status(5);
+    /// ENODATA.
+    pub(crate) const MEDIUM: Status = Status(7);
+    /// EIO.
+    pub(crate) const IO_ERROR: Status = Status(10);
+}
+
+/// A started request that must be ended. Dropped unended, it ends with an I/O error.
+///
+/// # Invariants
+///
+/// The pointer is a request that was started and has not been ended, and nobody else will end it.
+pub(crate) struct Request(NonNull<bindings::request>);
+
+// SAFETY: A request may be worked on and ended from any thread.
+unsafe impl Send for Request {}
+// SAFETY: Shared references only read what does not change while the request is in flight.
+unsafe impl Sync for Request {}
+
+impl Request {
+    /// # Safety
+    ///
+    /// `request` must be valid, started, and given up by the caller.
+    pub(super) unsafe fn from_raw(request: NonNull<bindings::request>) -> Self {
+        // INVARIANT: By the contract of this function.
+        Request(request)
+    }
+
+    /// Gives the request back to the block layer without ending it.
+    pub(super) fn into_raw(self) -> NonNull<bindings::request> {
+        ManuallyDrop::new(self).0
+    }
+
+    fn raw(&self) -> &bindings::request {
+        // SAFETY: Valid by the type invariant; the fields read here do not change in flight.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// What it asks for, if this driver knows it.
+    pub(crate) fn op(&self) -> Option<Op> {
+        match self.raw().cmd_flags & OP_MASK {
+            OP_READ => Some(Op::Read),
+            OP_WRITE => Some(Op::Write),
+            OP_FLUSH => Some(Op::Flush),
+            OP_DISCARD => Some(Op::Discard),
+            OP_SECURE_ERASE => Some(Op::SecureErase),
+            OP_WRITE_ZEROES => Some(Op::WriteZeroes),
+            _ => None,
+        }
+    }
+
+    /// Whether it must be durable before it ends.
+    pub(crate) fn fua(&self) -> bool {
+        self.raw().cmd_flags & FUA != 0
+    }
+
+    /// Whether zeroed space must stay allocated.
+    pub(crate) fn nounmap(&self) -> bool {
+        self.raw().cmd_flags & NOUNMAP != 0
+    }
+
+    /// Where it begins, in units of 512 bytes. A flush begins nowhere.
+    pub(crate) fn sector(&self) -> u64 {
+        match self.op() {
+            Some(Op::Flush) => 0,
+            _ => self.raw().__sector,
+        }
+    }
+
+    /// Bytes it concerns.
+    pub(crate) fn bytes(&self) -> u32 {
+        self.raw().__data_len
+    }
+
+    /// The pieces of its data, in order. Only for operations that have data.
+    pub(crate) fn segments(&self) -> Segments<'_> {
+        let bio = self.raw().bio;
+        Segments { _request: self, bio, iter: iter_of(bio) }
+    }
+
+    /// Ends the request.
+    pub(crate) fn end(self, status: Status, _bottom_halves_off: &NoBottomHalves) {
+        let request = self.into_raw();
+        // SAFETY: Started and not ended by the type invariant, and ours alone.
+        unsafe { bindings::blk_mq_end_request(request.as_ptr(), status.0) };
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let _off = NoBottomHalves::new();
+        // SAFETY: As in `end`.
+        unsafe { bindings::blk_mq_end_request(self.0.as_ptr(), Status::IO_ERROR.0) };
+    }
+}
+
+/// Where a walk over the vectors of one bio stands.
+#[derive(Clone, Copy)]
+struct Place {
+    index: u32,
+    done: u32,
+    left: u32,
+}
+
+fn iter_of(bio: *mut bindings::bio) -> Place {
+    if bio.is_null() {
+        return Place { index: 0, done: 0, left: 0 };
+    }
+    // SAFETY: A bio of a request in flight; read as a whole because the struct is packed.
+    let iter = unsafe { (*bio).bi_iter };
+    Place { index: iter.bi_idx, done: iter.bi_bvec_done, left: iter.bi_size }
+}
+
+/// The pieces of a request: physically contiguous, of any number of pages each.
+pub(crate) struct Segments<'a> {
+    _request: &'a Request,
+    bio: *mut bindings::bio,
+    iter: Place,
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = Segment<'a>;
+
+    fn next(&mut self) -> Option<Segment<'a>> {
+        while self.iter.left == 0 {
+            if self.bio.is_null() {
+                return None;
+            }
+            // SAFETY: A bio of a request in flight, whose chain does not change.
+            self.bio = unsafe { (*self.bio).bi_next };
+            self.iter = iter_of(self.bio);
+        }
+        // SAFETY: `left` is not 0, so there is a vector at `index`.
+        let vector = unsafe { *(*self.bio).bi_io_vec.add(self.iter.index as usize) };
+        let len = vector.bv_len.saturating_sub(self.iter.done).min(self.iter.left);
+        let offset = vector.bv_offset.wrapping_add(self.iter.done);
+        self.iter.index = self.iter.index.wrapping_add(1);
+        self.iter.done = 0;
+        self.iter.left = self.iter.left.saturating_sub(len);
+        Some(Segment { page: vector.bv_page, offset, len, _request: core::marker::PhantomData })
+    }
+}
+
+/// One piece of a request's data.
+pub(crate) struct Segment<'a> {
+    page: *mut bindings::page,
+    offset: u32,
+    len: u32,
+    _request: core::marker::PhantomData<&'a Request>,
+}
+
+impl Segment<'_> {
+    /// Bytes.
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Offset in its first page.
+    pub(crate) fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    /// Copies it to user space without faulting; whether all of it arrived.
+    pub(crate) fn copy_to_user(&self, to: u64) -> bool {
+        // SAFETY: The pages belong to a request in flight, contiguous for `len` bytes; `to` is
+        // checked by the callee.
+        unsafe { ffi::abuse_page_to_user(to as *mut _, self.page, self.offset, self.len) }
+    }
+
+    /// Fills it from user space without faulting; whether all of it came.
+    pub(crate) fn copy_from_user(&self, from: u64) -> bool {
+        // SAFETY: As above.
+        unsafe { ffi::abuse_page_from_user(self.page, self.offset, from as *const _, self.len) }
+    }
+
+    /// Fills it with zeros.
+    pub(crate) fn zero(&self) {
+        // SAFETY: As above.
+        unsafe { ffi::abuse_page_zero(self.page, self.offset, self.len) }
+    }
+}
