@@ -1,0 +1,205 @@
+# The kernel: a tree the module can be built against, and what the guest boots.
+#
+# Debian's header packages carry nothing for Rust, so the source package of the same version is
+# configured like the stock kernel and prepared; the symbol versions come from the headers.
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+
+# flavour NAME: Debian's name of what --kernel calls stock or cloud.
+flavour() {
+    case $1 in
+        stock) echo amd64 ;;
+        cloud) echo cloud-amd64 ;;
+        *) die "--kernel $1: not a kernel of this project. Use stock or cloud" ;;
+    esac
+}
+
+# use_kernel NAME: sets KERNEL, its place in the build root and, where it is built, its release.
+use_kernel() {
+    KERNEL=$1
+    FLAVOUR=$(flavour "$KERNEL")
+    KERNEL_KEY=$(printf '%s\n' 1 "$SERIES" "$FLAVOUR" "$KERNEL_CC" | digest)
+    KERNEL_IN_ROOT=/kernel/$KERNEL-$KERNEL_KEY
+    KERNEL_DIR=$BUILD_ROOT$KERNEL_IN_ROOT
+    BOOT=boot-$(printf '%s\n' 1 "${FAST_MODULES[@]}" | digest)
+    BOOT_DIR=$KERNEL_DIR/$BOOT
+    RELEASE=
+    if [ -e "$KERNEL_DIR/release" ]; then
+        RELEASE=$(<"$KERNEL_DIR/release")
+    fi
+}
+
+# kernel NAME: everything of it. Steps that are done stay done when a later one fails.
+kernel() {
+    use_kernel "$1"
+    if [ ! -e "$KERNEL_DIR/prepare.done" ] || [ ! -e "$KERNEL_DIR/$BOOT.done" ]; then
+        locked "kernel-$KERNEL" build_kernel
+        use_kernel "$1"
+    fi
+    touch "$KERNEL_DIR"
+}
+
+build_kernel() {
+    find "$BUILD_ROOT/kernel" -mindepth 1 -maxdepth 1 -name "$KERNEL-*" \
+        ! -path "$KERNEL_DIR" -exec rm -rf {} +
+    mkdir -p "$KERNEL_DIR"
+    kernel_step find 10 find_kernel
+    if [ ! -s "$KERNEL_DIR/release" ]; then
+        rm "$KERNEL_DIR/find.done"
+        die "$(cat "$KERNEL_DIR/refused")"
+    fi
+    RELEASE=$(<"$KERNEL_DIR/release")
+    say "kernel: $RELEASE, Debian's package $(<"$KERNEL_DIR/version")"
+    kernel_step fetch 30 fetch_kernel
+    # At once: each is mostly one processor's work for half of the time.
+    together kernel_tree kernel_boot
+    rm -rf "$KERNEL_DIR/headers" "$KERNEL_DIR"/debs/linux-{source,headers}*
+}
+
+# kernel_step NAME SECONDS FUNCTION
+kernel_step() {
+    [ ! -e "$KERNEL_DIR/$1.done" ] || return 0
+    step "kernel-$KERNEL-$1" "$2" "$3"
+    touch "$KERNEL_DIR/$1.done"
+}
+
+# Which release to take is decided once, and recorded.
+find_kernel() {
+    local names release version offered
+    connect "$BUILD_ROOT"
+    in_root "$BUILD_ROOT" apt-get update
+    names=$(in_root "$BUILD_ROOT" apt-cache pkgnames linux-headers-)
+    while read -r release; do
+        version=$(in_root "$BUILD_ROOT" apt-cache show --no-all-versions "linux-headers-$release" |
+            awk '$1 == "Version:" { print $2; exit }')
+        if in_root "$BUILD_ROOT" apt-cache madison "linux-source-$SERIES" |
+                awk '{ print $3 }' | grep -qxF "$version"; then
+            printf '%s\n' "$version" >"$KERNEL_DIR/version"
+            printf '%s\n' "$release" >"$KERNEL_DIR/release"
+            return 0
+        fi
+    done < <(sed -nE "s/^linux-headers-(${SERIES/./\\.}\.[0-9]+(\+[^-]+)?-$FLAVOUR)$/\1/p" \
+        <<<"$names" | sort -rV)
+    offered=$(sed -nE "s/^linux-headers-([0-9]+\.[0-9]+)\.[0-9]+(\+[^-]+)?-$FLAVOUR$/\1/p" \
+        <<<"$names" | sort -uV | paste -sd' ')
+    printf '%s\n' "kernel series $SERIES ($FLAVOUR): no longer in $KERNEL_SUITE. On offer there: ${offered:-none}. Set SERIES in tests/vm/config.sh to one of them" \
+        >"$KERNEL_DIR/refused"
+}
+
+fetch_kernel() {
+    local version
+    version=$(<"$KERNEL_DIR/version")
+    rm -rf "$KERNEL_DIR/debs"
+    mkdir "$KERNEL_DIR/debs"
+    # shellcheck disable=SC2016
+    in_root "$BUILD_ROOT" sh -c 'cd "$1"; shift; apt-get download -o APT::Sandbox::User=root "$@"' \
+        fetch "$KERNEL_IN_ROOT/debs" "linux-source-$SERIES=$version" \
+        "linux-headers-$RELEASE=$version" "linux-base-$RELEASE=$version" \
+        "linux-binary-$RELEASE=$version" "linux-modules-$RELEASE=$version"
+}
+
+# unpack_deb NAME DIRECTORY
+unpack_deb() {
+    local deb
+    deb=$(basename "$KERNEL_DIR"/debs/"$1"_*.deb)
+    mkdir -p "$2"
+    in_root "$BUILD_ROOT" dpkg-deb -x "$KERNEL_IN_ROOT/debs/$deb" "${2#"$BUILD_ROOT"}"
+}
+
+kernel_tree() {
+    kernel_step unpack 40 unpack_kernel_source
+    kernel_step prepare 240 prepare_kernel_tree
+}
+
+unpack_kernel_source() {
+    local tree=$KERNEL_DIR/tree
+    rm -rf "$tree" "$KERNEL_DIR/headers"
+    unpack_deb "linux-headers-$RELEASE" "$KERNEL_DIR/headers"
+    mkdir "$tree"
+    # Of the drivers only the headers and the configuration are wanted, of the documentation
+    # nothing.
+    dpkg-deb --fsys-tarfile "$KERNEL_DIR/debs/linux-source-$SERIES"_*.deb |
+        tar -xO --wildcards "./usr/src/linux-source-$SERIES.tar.*" |
+        xz -dc | tar -C "$tree" --strip-components=1 -x \
+            --exclude="linux-source-$SERIES/drivers/*.c" \
+            --exclude="linux-source-$SERIES/sound/*.c" \
+            --exclude="linux-source-$SERIES/net/*.c" \
+            --exclude="linux-source-$SERIES/drivers/gpu/*.h" \
+            --exclude="linux-source-$SERIES/drivers/net/*.h" \
+            --exclude="linux-source-$SERIES/arch/[a-wyz]*/boot" \
+            --exclude="linux-source-$SERIES/tools/testing" \
+            --exclude="linux-source-$SERIES/tools/perf" \
+            --exclude="linux-source-$SERIES/Documentation/*.rst" \
+            --exclude="linux-source-$SERIES/Documentation/*.yaml"
+}
+
+kernel_make() {
+    in_root "$BUILD_ROOT" make -C "$KERNEL_IN_ROOT/tree" -j "$(nproc)" \
+        CC="$KERNEL_CC" HOSTCC="$KERNEL_CC" "$@"
+}
+
+prepare_kernel_tree() {
+    local headers=$KERNEL_DIR/headers/usr/src/linux-headers-$RELEASE tree=$KERNEL_DIR/tree
+    local version=${RELEASE%%[-+]*} wanted have
+    grep -q '^CONFIG_RUST=y' "$headers/.config" || {
+        echo "kernel $RELEASE: built without CONFIG_RUST" >&2
+        return 1
+    }
+    wanted=$(sed -n 's/^CONFIG_RUSTC_VERSION_TEXT="\(.*\)"/\1/p' "$headers/.config")
+    have=$(in_root "$BUILD_ROOT" rustc --version)
+    [ "$wanted" = "$have" ] || {
+        echo "kernel $RELEASE: built with '$wanted', the build root has '$have'" >&2
+        return 1
+    }
+    cp "$headers/.config" "$headers/Module.symvers" "$tree/"
+    in_root "$BUILD_ROOT" sh -c "cd $KERNEL_IN_ROOT/tree && scripts/config \
+        --set-str LOCALVERSION '${RELEASE#"$version"}' --disable LOCALVERSION_AUTO \
+        --set-str SYSTEM_TRUSTED_KEYS '' --set-str SYSTEM_REVOCATION_KEYS '' \
+        --set-str MODULE_SIG_KEY ''"
+    kernel_make olddefconfig
+    kernel_make prepare modules_prepare
+    [ "$(kernel_make -s kernelrelease)" = "$RELEASE" ] || {
+        echo "kernel $RELEASE: the prepared tree calls itself $(kernel_make -s kernelrelease)" >&2
+        return 1
+    }
+    # What only the preparation needed.
+    rm -rf "$tree"/{sound,samples,crypto,virt} "$tree"/fs/*/*.c "$tree"/drivers/*/*/*.h
+}
+
+kernel_boot() {
+    kernel_step "$BOOT" 40 make_boot_files
+}
+
+# vmlinuz, the modules that mount the root file system, and an image for /usr/lib/modules.
+make_boot_files() {
+    local boot=$BOOT_DIR file files modules
+    rm -rf "$KERNEL_DIR"/boot-*
+    unpack_deb "linux-base-$RELEASE" "$boot/root"
+    unpack_deb "linux-binary-$RELEASE" "$boot/root"
+    unpack_deb "linux-modules-$RELEASE" "$boot/root"
+    ln -s usr/lib "$boot/root/lib"
+    modules=$boot/root/usr/lib/modules
+    in_root "$BUILD_ROOT" depmod -b "$KERNEL_IN_ROOT/$BOOT/root" "$RELEASE"
+    mapfile -t files < <(module_files "${FAST_MODULES[@]}" | grep '\.xz$')
+    in_root "$BUILD_ROOT" xz -d -T0 "${files[@]}"
+    in_root "$BUILD_ROOT" depmod -b "$KERNEL_IN_ROOT/$BOOT/root" "$RELEASE"
+    mkdir "$boot/early"
+    touch "$boot/early/order"
+    while read -r file; do
+        cp "$BUILD_ROOT$file" "$boot/early/"
+        basename "$file" >>"$boot/early/order"
+    done < <(module_files virtio_blk ext4)
+    mv "$modules/$RELEASE/vmlinuz" "$boot/vmlinuz"
+    mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$modules" -L abuse-modules "$boot/modules.img" \
+        "$(($(du -sm "$modules" | cut -f1) * 11 / 10 + 32))M"
+    rm -rf "$boot/root"
+}
+
+# module_files NAME...: the files of these modules and of what they need, in order of loading.
+module_files() {
+    local name
+    for name in "$@"; do
+        in_root "$BUILD_ROOT" modprobe -d "$KERNEL_IN_ROOT/$BOOT/root" -S "$RELEASE" \
+            --show-depends "$name" 2>/dev/null | awk '$1 == "insmod" { print $2 }' || true
+    done | awk '!seen[$0]++'
+}
