@@ -105,13 +105,26 @@ copy_driver() {
     rsync -a --delete --chown=0:0 "${BUILD_LEFTOVERS[@]}" "$REPO/abuse/" "$WORK/$1/"
 }
 
+build_provoke() {
+    step "provoke-$KERNEL" 10 compile_provoke
+}
+
+compile_provoke() {
+    rsync -a --chown=0:0 "$VM/provoke/" "$WORK/provoke-$KERNEL/"
+    kernel_make M="$WORK_IN_ROOT/provoke-$KERNEL" modules
+}
+
 # The guest's initrd: its first process, what mounts the root file system, and everything that
 # changes with an edit.
 pack_programs() {
-    local stage=$WORK/out/pack.part directory
+    local stage=$WORK/out/pack.part directory name
     rm -rf "$stage"
-    mkdir -p "$stage"/{bin,proc,sys,dev,root,abuse/bin}
+    mkdir -p "$stage"/{bin,proc,sys,dev,root,abuse/bin,abuse/early}
     cp "$BUILD_ROOT/usr/bin/busybox" "$stage/bin/"
+    cp "$BUILD_ROOT/usr/bin/busybox" "$stage/abuse/early/"
+    for name in cat cp ip ln mkdir mkfifo modprobe mount sleep; do
+        ln -s busybox "$stage/abuse/early/$name"
+    done
     cp "$VM/guest/initrd" "$stage/init"
     cp "$VM/guest/init" "$stage/abuse/init"
     chmod 755 "$stage/init" "$stage/abuse/init"
