@@ -1,6 +1,6 @@
 # KVM where it really runs a kernel, emulation elsewhere, without a word.
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 # use_accelerator: sets ACCELERATOR, from a probe that is made once per boot of this machine.
 use_accelerator() {

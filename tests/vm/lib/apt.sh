@@ -1,6 +1,6 @@
 # Where packages come from: the machine's own apt configuration decides.
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 # The archive this machine's apt uses for Debian, or nothing. apt itself reads the sources, in
 # either format.

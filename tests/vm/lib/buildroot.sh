@@ -1,6 +1,6 @@
 # The build root: trixie with the kernel's own compilers, in which everything is compiled.
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 BUILD_ROOT_KEY=$(printf '%s\n' 1 "$SUITE" "$KERNEL_SUITE" "${BUILD_PACKAGES[@]}" | digest)
 BUILD_ROOT=$CACHE/buildroot-$BUILD_ROOT_KEY

@@ -1,7 +1,7 @@
 # Running a command in another root, with /proc where the machine lets us mount it. Nothing here
 # may depend on it: in a container without CAP_SYS_ADMIN there is no /proc in the build root.
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 can_mount() {
     if [ -z "${CAN_MOUNT-}" ]; then

@@ -1,6 +1,6 @@
 # Names, messages, locks and cached layers: what every part of tests/vm stands on.
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 VM=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 REPO=$(cd "$VM/../.." && pwd -P)

@@ -1,6 +1,6 @@
 # Making a Debian root directory.
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 # make_root DIRECTORY PACKAGE...: Debian $SUITE with the kernel's suite beside it.
 make_root() {

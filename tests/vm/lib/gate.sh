@@ -1,6 +1,6 @@
 # The gate on the guest's kernel log: a line that says something broke fails the run.
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 GATE='WARNING: |BUG: |kernel BUG at|Oops: |Oops\b.*\[#[0-9]+\]'
 GATE+='|general protection fault|Kernel panic|INFO: possible|possible recursive locking'

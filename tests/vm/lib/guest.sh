@@ -1,6 +1,6 @@
 # The guest's root file system: an ext4 image made without mounting anything.
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 GUEST_KEY=$(printf '%s\n' 1 "$SUITE" "$ROOT_IMAGE_SIZE" "${GUEST_PACKAGES[@]}" | digest)
 

@@ -1,6 +1,6 @@
 # The machine all this runs on: may we, can we, and what has to be installed first.
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 # What of the environment a privileged child needs to see.
 passed_environment() {

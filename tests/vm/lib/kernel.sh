@@ -3,13 +3,16 @@
 # Debian's header packages carry nothing for Rust, so the source package of the same version is
 # configured like the stock kernel and prepared; the symbol versions come from the headers.
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
-# flavour NAME: Debian's name of what --kernel calls stock or cloud.
+# flavour NAME: Debian's name of what --kernel calls stock or cloud. own-RELEASE is that very
+# release, for the machine that runs it.
 flavour() {
     case $1 in
         stock) echo amd64 ;;
         cloud) echo cloud-amd64 ;;
+        own-*-cloud-amd64) echo cloud-amd64 ;;
+        own-*) echo amd64 ;;
         *) die "--kernel $1: not a kernel of this project. Use stock or cloud" ;;
     esac
 }
@@ -29,17 +32,30 @@ use_kernel() {
     fi
 }
 
-# kernel NAME: everything of it. Steps that are done stay done when a later one fails.
+# kernel NAME [tree]: everything of it, or only what modules are built against. Steps that are
+# done stay done when a later one fails.
 kernel() {
+    KERNEL_PARTS=(kernel_tree)
+    KERNEL_PACKAGES=(headers)
+    if [ "${2-}" != tree ]; then
+        KERNEL_PARTS+=(kernel_boot)
+        KERNEL_PACKAGES+=(base binary modules)
+    fi
     use_kernel "$1"
-    if [ ! -e "$KERNEL_DIR/prepare.done" ] || [ ! -e "$KERNEL_DIR/$BOOT.done" ]; then
+    if ! kernel_is_there; then
         locked "kernel-$KERNEL" build_kernel
         use_kernel "$1"
     fi
     touch "$KERNEL_DIR"
 }
 
+kernel_is_there() {
+    [ -e "$KERNEL_DIR/prepare.done" ] &&
+        { [ "${#KERNEL_PARTS[@]}" -eq 1 ] || [ -e "$BOOT_DIR.done" ]; }
+}
+
 build_kernel() {
+    ! kernel_is_there || return 0
     find "$BUILD_ROOT/kernel" -mindepth 1 -maxdepth 1 -name "$KERNEL-*" \
         ! -path "$KERNEL_DIR" -exec rm -rf {} +
     mkdir -p "$KERNEL_DIR"
@@ -52,7 +68,7 @@ build_kernel() {
     say "kernel: $RELEASE, Debian's package $(<"$KERNEL_DIR/version")"
     kernel_step fetch 30 fetch_kernel
     # At once: each is mostly one processor's work for half of the time.
-    together kernel_tree kernel_boot
+    together "${KERNEL_PARTS[@]}"
     rm -rf "$KERNEL_DIR/headers" "$KERNEL_DIR"/debs/linux-{source,headers}*
 }
 
@@ -65,7 +81,13 @@ kernel_step() {
 
 # Which release to take is decided once, and recorded.
 find_kernel() {
-    local names release version offered
+    local names release version offered numbers="${SERIES/./\\.}\.[0-9]+(\+[^-]+)?"
+    case $KERNEL in
+        own-*)
+            numbers=${KERNEL#own-}
+            numbers=${numbers%"-$FLAVOUR"}
+            numbers=${numbers//[.+]/\\&} ;;
+    esac
     connect "$BUILD_ROOT"
     in_root "$BUILD_ROOT" apt-get update
     names=$(in_root "$BUILD_ROOT" apt-cache pkgnames linux-headers-)
@@ -78,24 +100,32 @@ find_kernel() {
             printf '%s\n' "$release" >"$KERNEL_DIR/release"
             return 0
         fi
-    done < <(sed -nE "s/^linux-headers-(${SERIES/./\\.}\.[0-9]+(\+[^-]+)?-$FLAVOUR)$/\1/p" \
+    done < <(sed -nE "s/^linux-headers-($numbers-$FLAVOUR)$/\1/p" \
         <<<"$names" | sort -rV)
     offered=$(sed -nE "s/^linux-headers-([0-9]+\.[0-9]+)\.[0-9]+(\+[^-]+)?-$FLAVOUR$/\1/p" \
         <<<"$names" | sort -uV | paste -sd' ')
+    case $KERNEL in
+        own-*)
+            printf '%s\n' "kernel ${KERNEL#own-}, which this machine runs: its packages are no longer in $KERNEL_SUITE. Upgrade to the newest $SERIES there, boot it, and run make again" \
+                >"$KERNEL_DIR/refused"
+            return ;;
+    esac
     printf '%s\n' "kernel series $SERIES ($FLAVOUR): no longer in $KERNEL_SUITE. On offer there: ${offered:-none}. Set SERIES in tests/vm/config.sh to one of them" \
         >"$KERNEL_DIR/refused"
 }
 
 fetch_kernel() {
-    local version
+    local version part names
     version=$(<"$KERNEL_DIR/version")
+    names=("linux-source-$SERIES=$version")
+    for part in "${KERNEL_PACKAGES[@]}"; do
+        names+=("linux-$part-$RELEASE=$version")
+    done
     rm -rf "$KERNEL_DIR/debs"
     mkdir "$KERNEL_DIR/debs"
     # shellcheck disable=SC2016
     in_root "$BUILD_ROOT" sh -c 'cd "$1"; shift; apt-get download -o APT::Sandbox::User=root "$@"' \
-        fetch "$KERNEL_IN_ROOT/debs" "linux-source-$SERIES=$version" \
-        "linux-headers-$RELEASE=$version" "linux-base-$RELEASE=$version" \
-        "linux-binary-$RELEASE=$version" "linux-modules-$RELEASE=$version"
+        fetch "$KERNEL_IN_ROOT/debs" "${names[@]}"
 }
 
 # unpack_deb NAME DIRECTORY

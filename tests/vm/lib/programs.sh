@@ -3,7 +3,7 @@
 # The tree is copied into the build root, as mounting it there is not possible everywhere. Each
 # clone has its own place, named by its path.
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 WORK_ID=$(printf '%s' "$REPO" | digest)
 WORK_IN_ROOT=/work/$WORK_ID
@@ -25,6 +25,11 @@ copy_tree() {
     mkdir -p "$WORK/src" "$WORK/out/bin"
     printf '%s\n' "$REPO" >"$WORK/origin"
     rsync -a --delete --chown=0:0 "${BUILD_LEFTOVERS[@]}" "$REPO/" "$WORK/src/"
+}
+
+# work_step: a step whose log is this clone's own.
+work_step() {
+    LOGS=$LOGS/$WORK_ID step "$@"
 }
 
 # in_work COMMAND...: in the build root's copy of the tree.
@@ -53,7 +58,7 @@ build_programs() {
         return 0
     fi
     connect "$BUILD_ROOT"
-    step programs 60 compile_programs
+    work_step programs 60 compile_programs
     done_with programs
 }
 
@@ -68,6 +73,24 @@ compile_programs() {
         in_root "$BUILD_ROOT" xargs -r strip --strip-debug
     rm -rf "$WORK/out/bin"
     mv "$WORK/out/bin.part" "$WORK/out/bin"
+    make_manuals
+}
+
+# Manual pages and completions, where abusectl knows how to write them.
+make_manuals() {
+    local tool=$WORK_IN_ROOT/out/bin/abusectl share=$WORK/out/share
+    rm -rf "$share"
+    mkdir -p "$share/man/man8" "$share/bash-completion/completions" \
+        "$share/zsh/site-functions" "$share/fish/vendor_completions.d"
+    [ -e "$BUILD_ROOT$tool" ] || return 0
+    in_root "$BUILD_ROOT" "$tool" man "${share#"$BUILD_ROOT"}/man/man8" || true
+    complete_in bash "$share/bash-completion/completions/abusectl"
+    complete_in zsh "$share/zsh/site-functions/_abusectl"
+    complete_in fish "$share/fish/vendor_completions.d/abusectl.fish"
+}
+
+complete_in() {
+    in_root "$BUILD_ROOT" "$WORK_IN_ROOT/out/bin/abusectl" completions "$1" >"$2" || rm -f "$2"
 }
 
 # Every C file of tests/clients and abuse/examples is a program: NAME, and NAME-32 for 32 bits.
@@ -88,7 +111,7 @@ build_module() {
     if unchanged "module-$KERNEL-$KERNEL_KEY" abuse; then
         return 0
     fi
-    step "module-$KERNEL" 15 compile_module
+    work_step "module-$KERNEL" 15 compile_module
     done_with "module-$KERNEL-$KERNEL_KEY"
 }
 
@@ -106,7 +129,7 @@ copy_driver() {
 }
 
 build_provoke() {
-    step "provoke-$KERNEL" 10 compile_provoke
+    work_step "provoke-$KERNEL" 10 compile_provoke
 }
 
 compile_provoke() {

@@ -1,6 +1,6 @@
 # Long steps: a sign of life every few seconds, the full output in a log, its end on failure.
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 # step NAME SECONDS COMMAND...: runs COMMAND, which may be a function, with its output in a log.
 # SECONDS is about how long it takes on two cores.
