@@ -27,7 +27,7 @@ use_accelerator() {
 # Boots the kernel as far as its first process.
 probe_kvm() {
     local output
-    output=$(timeout -k 1 15 qemu-system-x86_64 -accel kvm -cpu host -m 512 -nodefaults \
+    output=$(timeout -k 1 10 qemu-system-x86_64 -accel kvm -cpu host -m 512 -nodefaults \
         -no-user-config -display none -no-reboot -serial stdio \
         -kernel "$BOOT_DIR/vmlinuz" -initrd "$WORK/out/$KERNEL.cpio" \
         -append 'console=ttyS0 quiet panic=-1 abuse.probe' </dev/null 2>/dev/null) || true

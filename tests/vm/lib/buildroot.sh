@@ -6,7 +6,6 @@ BUILD_ROOT_KEY=$(printf '%s\n' 1 "$SUITE" "$KERNEL_SUITE" "${BUILD_PACKAGES[@]}"
 BUILD_ROOT=$CACHE/buildroot-$BUILD_ROOT_KEY
 
 build_root() {
-    [ -d "$BUILD_ROOT" ] || check_mirror
     layer buildroot "$BUILD_ROOT_KEY" 70 make_build_root
 }
 

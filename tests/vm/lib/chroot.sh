@@ -34,6 +34,10 @@ in_root() {
                 true
             exec chroot "$root" "$@"' in_root "$root" env -i "${environment[@]}" "$@"
     else
+        # objtool looks there for where its stack is, to tell an overflow from another crash, and
+        # does not run without an answer.
+        mkdir -p "$root/proc/self"
+        echo '7ffffffde000-7ffffffff000 rw-p 00000000 00:00 0 [stack]' >"$root/proc/self/maps"
         chroot "$root" env -i "${environment[@]}" "$@"
     fi
 }

@@ -15,7 +15,6 @@ use_guest() {
 }
 
 guest() {
-    [ -d "$CACHE/guest-$GUEST_KEY" ] || check_mirror
     layer guest "$GUEST_KEY" 80 make_guest
     if [ "$#" -gt 0 ]; then
         use_guest "$@"

@@ -56,7 +56,8 @@ kernel_is_there() {
 
 build_kernel() {
     ! kernel_is_there || return 0
-    find "$BUILD_ROOT/kernel" -mindepth 1 -maxdepth 1 -name "$KERNEL-*" \
+    # Other clones may use other kernels of this name: only what nobody used for long goes away.
+    find "$BUILD_ROOT/kernel" -mindepth 1 -maxdepth 1 -name "$KERNEL-*" -mtime +14 \
         ! -path "$KERNEL_DIR" -exec rm -rf {} +
     mkdir -p "$KERNEL_DIR"
     kernel_step find 10 find_kernel
@@ -103,7 +104,13 @@ find_kernel() {
     done < <(sed -nE "s/^linux-headers-($numbers-$FLAVOUR)$/\1/p" \
         <<<"$names" | sort -rV)
     offered=$(sed -nE "s/^linux-headers-([0-9]+\.[0-9]+)\.[0-9]+(\+[^-]+)?-$FLAVOUR$/\1/p" \
-        <<<"$names" | sort -uV | paste -sd' ')
+        <<<"$names" | sort -uV |
+        while read -r release; do
+            if in_root "$BUILD_ROOT" apt-cache madison "linux-source-$release" </dev/null |
+                    grep -qF " $KERNEL_SUITE/"; then
+                echo "$release"
+            fi
+        done | paste -sd' ')
     case $KERNEL in
         own-*)
             printf '%s\n' "kernel ${KERNEL#own-}, which this machine runs: its packages are no longer in $KERNEL_SUITE. Upgrade to the newest $SERIES there, boot it, and run make again" \
