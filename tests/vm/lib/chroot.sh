@@ -50,14 +50,24 @@ connect() {
             cp --remove-destination -L "$file" "$root$file"
         fi
     done
-    host_apt_settings >"$root/etc/apt/apt.conf.d/50host"
+    # Certificates were copied above; paths of this machine mean nothing in there.
+    host_apt_settings | grep -viE '::(CA(Info|Path)|Ssl(Cert|Key))' \
+        >"$root/etc/apt/apt.conf.d/50host" || true
     mkdir -p "$root/var/cache/cargo"
     config=${CARGO_HOME:-${HOME:-/root}/.cargo}
-    rm -f "$root/var/cache/cargo/config.toml"
+    : >"$root/var/cache/cargo/config.toml"
     for file in "$config/config.toml" "$config/config"; do
         if [ -f "$file" ]; then
-            cp "$file" "$root/var/cache/cargo/config.toml"
+            cargo_registries "$file" >"$root/var/cache/cargo/config.toml"
             break
         fi
     done
+}
+
+# cargo_registries FILE: of a cargo configuration, what says where crates come from. The rest, as
+# linkers and wrappers, is about this machine.
+cargo_registries() {
+    awk '
+        /^[ \t]*\[/ { kept = /^[ \t]*\[+ *(source|registries|registry|net|http)[].]/; table = 1 }
+        kept || !table && /^[ \t]*(source|registries|registry|net|http)\./' "$1"
 }

@@ -67,7 +67,7 @@ build_kernel() {
     fi
     RELEASE=$(<"$KERNEL_DIR/release")
     say "kernel: $RELEASE, Debian's package $(<"$KERNEL_DIR/version")"
-    kernel_step fetch 30 fetch_kernel
+    kernel_step fetch 15 fetch_kernel
     # At once: each is mostly one processor's work for half of the time.
     together "${KERNEL_PARTS[@]}"
     rm -rf "$KERNEL_DIR/headers" "$KERNEL_DIR"/debs/linux-{source,headers}*
@@ -76,7 +76,7 @@ build_kernel() {
 # kernel_step NAME SECONDS FUNCTION
 kernel_step() {
     [ ! -e "$KERNEL_DIR/$1.done" ] || return 0
-    step "kernel-$KERNEL-$1" "$2" "$3"
+    step "kernel-$KERNEL-${1%%-*}" "$2" "$3"
     touch "$KERNEL_DIR/$1.done"
 }
 
@@ -144,8 +144,8 @@ unpack_deb() {
 }
 
 kernel_tree() {
-    kernel_step unpack 40 unpack_kernel_source
-    kernel_step prepare 240 prepare_kernel_tree
+    kernel_step unpack 20 unpack_kernel_source
+    kernel_step prepare 100 prepare_kernel_tree
 }
 
 unpack_kernel_source() {
@@ -204,7 +204,7 @@ prepare_kernel_tree() {
 }
 
 kernel_boot() {
-    kernel_step "$BOOT" 40 make_boot_files
+    kernel_step "$BOOT" 25 make_boot_files
 }
 
 # vmlinuz, the modules that mount the root file system, and an image for /usr/lib/modules.

@@ -26,7 +26,7 @@ step() {
     done
     wait "$pid" || status=$?
     if [ "$status" -ne 0 ]; then
-        tail -n 30 "$log" | sed 's/^/    /' >&2
+        tail -n 50 "$log" | sed 's/^/    /' >&2
         die "$name: failed (status $status); the whole log is $log"
     fi
     [ "$next" -eq 2 ] || say "$name: done in $(duration $((SECONDS - start)))"
@@ -40,11 +40,16 @@ duration() {
     fi
 }
 
+# An interrupted run ends what it began: steps by their process group, and its own branches.
 STEP_PIDS=()
+BRANCH_PIDS=()
 stop_steps() {
     local pid
     for pid in "${STEP_PIDS[@]}"; do
         kill -TERM -- "-$pid" 2>/dev/null || true
+    done
+    for pid in "${BRANCH_PIDS[@]}"; do
+        kill -TERM "$pid" 2>/dev/null || true
     done
 }
 trap stop_steps EXIT
@@ -53,13 +58,20 @@ trap 'exit 143' TERM
 
 # together COMMAND...: several commands at once, given as single words; fails when one fails.
 together() {
-    local command pids=() pid status=0
+    local command pid status=0
     for command in "$@"; do
-        (STEP_PIDS=(); trap stop_steps EXIT; "$command") &
-        pids+=("$!")
+        (
+            STEP_PIDS=()
+            BRANCH_PIDS=()
+            trap stop_steps EXIT
+            trap 'exit 143' TERM
+            "$command"
+        ) &
+        BRANCH_PIDS+=("$!")
     done
-    for pid in "${pids[@]}"; do
+    for pid in "${BRANCH_PIDS[@]}"; do
         wait "$pid" || status=$?
     done
+    BRANCH_PIDS=()
     [ "$status" -eq 0 ] || exit "$status"
 }
