@@ -12,19 +12,26 @@ make_root() {
     list=$(IFS=,; printf '%s' "$*")
     local options=(
         --variant=apt --mode=root --include="$list" --skip=cleanup/apt/lists
-        --aptopt='Acquire::Languages "none"' --aptopt="$settings"
+        --aptopt='Acquire::Languages "none"'
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*'
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*'
         --dpkgopt='force-unsafe-io'
     )
-    [ -s "$settings" ] || options=("${options[@]/--aptopt=$settings/}")
+    if [ -s "$settings" ]; then
+        options+=(--aptopt="$settings")
+    fi
     if [ -n "$mirror" ]; then
         mmdebstrap "${options[@]}" "$SUITE" "$directory" \
             "deb $mirror $SUITE main" "deb $mirror $KERNEL_SUITE main"
     else
         # No Debian archive in this machine's sources: mmdebstrap knows one, its line is repeated
         # for the kernel's suite.
-        hook='cd "$1"/etc/apt; for f in sources.list; do sed -n "s/\(^deb.*\) '$SUITE' main.*/\1 '$KERNEL_SUITE' main/p" $f >>$f.more; cat $f.more >>$f; rm $f.more; done'
+        # shellcheck disable=SC2016
+        hook='cd "$1/etc/apt"
+            sed -n "s/^\(deb .*\) $SUITE main.*/\1 $KERNEL_SUITE main/p" sources.list >more
+            cat more >>sources.list
+            rm more'
+        export SUITE KERNEL_SUITE
         mmdebstrap "${options[@]}" --setup-hook="$hook" "$SUITE" "$directory"
     fi
     rm -f "$settings"
