@@ -8,7 +8,7 @@ use_accelerator() {
     EMULATED=(-accel "tcg,thread=multi" -cpu max)
     ACCELERATOR=("${EMULATED[@]}")
     [ -w /dev/kvm ] && [ -r /dev/kvm ] || return 0
-    probe=$(printf '%s\n' "$(id -u)" "$(</proc/sys/kernel/random/boot_id)" "$KERNEL_KEY" \
+    probe=$(printf '%s\n' "$(id -u)" "$(</proc/sys/kernel/random/boot_id)" \
         "$(qemu-system-x86_64 --version)" | digest)
     known=${TMPDIR:-/var/tmp}/abuse-kvm-$(id -u)
     if [ -O "$known" ] && read -r verdict <"$known" && [ "${verdict% *}" = "$probe" ]; then

@@ -53,7 +53,7 @@ done_with() {
 }
 
 build_programs() {
-    local sources=(Cargo.toml Cargo.lock abuse abusectl supervisor tests)
+    local sources=(Cargo.toml Cargo.lock .cargo abuse abusectl supervisor tests)
     if unchanged programs "${sources[@]}"; then
         return 0
     fi
