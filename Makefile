@@ -1,0 +1,47 @@
+# The verbs of ABUSE; what they do lives in tests/, .ci/ and the crates. `make help` lists them.
+# SPDX-License-Identifier: MIT
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+KERNEL ?= stock
+export KERNEL
+
+.PHONY: all help demo test scenarios shell module install uninstall clean distclean selftest
+
+all: ## build the module for this machine's own kernel, and the tools
+	tests/vm/build own
+
+help: ## list the verbs
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo 'KERNEL=cloud takes the cloud flavour of the kernel in the guest.'
+
+demo: ## see it work: a guest, two workers, a file system, twenty kills
+	@tests/vm/run -- abuse-demo
+
+test: ## run every check and every scenario
+	@tests/run-all $(SCENARIOS)
+
+scenarios: ## run the scenarios alone, or those in SCENARIOS='NAME...'
+	@tests/vm/build all --kernel $(KERNEL)
+	@tests/run-scenarios $(SCENARIOS)
+
+shell: ## a shell in a guest with the module loaded
+	@tests/vm/run -- bash -l || [ $$? -lt 99 ]
+
+module: ## build the module for the guest's kernel
+	tests/vm/build module --kernel $(KERNEL)
+
+install: ## install module, tools, header and udev rule (after make, as root)
+	@tests/vm/install install $(PREFIX) $(DESTDIR)
+
+uninstall: ## take out again what make install put there
+	@tests/vm/install uninstall $(PREFIX) $(DESTDIR)
+
+selftest: ## test the guest runner itself
+	tests/vm/selftest
+
+clean: ## remove what was built of this tree
+	@tests/vm/build clean
+
+distclean: ## remove the whole cache too: build root, kernel, guest
+	@tests/vm/build distclean

@@ -1,0 +1,168 @@
+# The project itself, compiled in the build root: module, crates, C clients.
+#
+# The tree is copied into the build root, as mounting it there is not possible everywhere. Each
+# clone has its own place, named by its path.
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2034
+
+WORK_ID=$(printf '%s' "$REPO" | digest)
+WORK_IN_ROOT=/work/$WORK_ID
+WORK=$BUILD_ROOT$WORK_IN_ROOT
+
+# What the compiler leaves behind must neither come from the clone nor be swept away here.
+BUILD_LEFTOVERS=(--exclude=/target --exclude=.git '--exclude=*.o' '--exclude=*.ko'
+    '--exclude=*.mod' '--exclude=*.mod.c' '--exclude=.*.cmd' '--exclude=.*.d'
+    '--exclude=*.rmeta' '--exclude=*.rlib' '--exclude=Module.symvers' '--exclude=modules.order')
+
+copy_tree() {
+    local place
+    # Places of clones that are gone.
+    for place in "$BUILD_ROOT"/work/*/; do
+        if [ -e "$place/origin" ] && [ ! -d "$(<"$place/origin")" ]; then
+            rm -rf "$place"
+        fi
+    done
+    mkdir -p "$WORK/src" "$WORK/out/bin"
+    printf '%s\n' "$REPO" >"$WORK/origin"
+    rsync -a --delete --chown=0:0 "${BUILD_LEFTOVERS[@]}" "$REPO/" "$WORK/src/"
+}
+
+# work_step: a step whose log is this clone's own.
+work_step() {
+    LOGS=$LOGS/$WORK_ID step "$@"
+}
+
+# in_work COMMAND...: in the build root's copy of the tree.
+in_work() {
+    # shellcheck disable=SC2016
+    in_root "$BUILD_ROOT" env CARGO_TARGET_DIR="$WORK_IN_ROOT/target" \
+        sh -c 'cd "$1" && shift && exec "$@"' in_work "$WORK_IN_ROOT/src" "$@"
+}
+
+# unchanged NAME FILE...: whether these are as they were when done_with NAME was last said.
+unchanged() {
+    local name=$1
+    shift
+    STATE=$(cd "$REPO" && find "$@" -path ./target -prune -o -type f -printf '%p %T@ %s\n' \
+        2>/dev/null | LC_ALL=C sort | digest)
+    [ -e "$WORK/$name.state" ] && [ "$(<"$WORK/$name.state")" = "$STATE" ]
+}
+
+done_with() {
+    printf '%s\n' "$STATE" >"$WORK/$1.state"
+}
+
+build_programs() {
+    local sources=(Cargo.toml Cargo.lock .cargo abuse abusectl supervisor tests)
+    if unchanged programs "${sources[@]}"; then
+        return 0
+    fi
+    connect "$BUILD_ROOT"
+    work_step programs 60 compile_programs
+    done_with programs
+}
+
+compile_programs() {
+    rm -rf "$WORK/out/bin.part"
+    mkdir "$WORK/out/bin.part"
+    in_work cargo build --release --locked --workspace --lib --bins --examples
+    find "$WORK"/target/release{,/examples} -maxdepth 1 -type f -perm -100 \
+        ! -name '*.so' ! -name '*-????????????????' -exec cp {} "$WORK/out/bin.part/" \;
+    compile_c_clients
+    find "$WORK/out/bin.part" -type f -printf "$WORK_IN_ROOT/out/bin.part/%f\n" |
+        in_root "$BUILD_ROOT" xargs -r strip --strip-debug
+    rm -rf "$WORK/out/bin"
+    mv "$WORK/out/bin.part" "$WORK/out/bin"
+    make_manuals
+}
+
+# Manual pages and completions, where abusectl knows how to write them.
+make_manuals() {
+    local tool=$WORK_IN_ROOT/out/bin/abusectl share=$WORK/out/share
+    rm -rf "$share"
+    mkdir -p "$share/man/man8" "$share/bash-completion/completions" \
+        "$share/zsh/site-functions" "$share/fish/vendor_completions.d"
+    [ -e "$BUILD_ROOT$tool" ] || return 0
+    in_root "$BUILD_ROOT" "$tool" man "${share#"$BUILD_ROOT"}/man/man8" || true
+    complete_in bash "$share/bash-completion/completions/abusectl"
+    complete_in zsh "$share/zsh/site-functions/_abusectl"
+    complete_in fish "$share/fish/vendor_completions.d/abusectl.fish"
+}
+
+complete_in() {
+    in_root "$BUILD_ROOT" "$WORK_IN_ROOT/out/bin/abusectl" completions "$1" >"$2" || rm -f "$2"
+}
+
+# Every C file of tests/clients and abuse/examples is a program: NAME, and NAME-32 for 32 bits.
+compile_c_clients() {
+    local source name
+    for source in "$WORK"/src/tests/clients/*.c "$WORK"/src/abuse/examples/*.c; do
+        [ -e "$source" ] || continue
+        name=$(basename "$source" .c)
+        in_work gcc -O2 -Wall -Wextra -Werror -Iabuse/uapi -o "$WORK_IN_ROOT/out/bin.part/$name" \
+            "${source#"$WORK/src/"}" -pthread
+        in_work gcc -m32 -static -O2 -Wall -Wextra -Werror -Iabuse/uapi \
+            -o "$WORK_IN_ROOT/out/bin.part/$name-32" "${source#"$WORK/src/"}" -pthread
+    done
+}
+
+# build_module: for the kernel in use; each has its own copy of the sources.
+build_module() {
+    if unchanged "module-$KERNEL-$KERNEL_KEY" abuse; then
+        return 0
+    fi
+    work_step "module-$KERNEL" 15 compile_module
+    done_with "module-$KERNEL-$KERNEL_KEY"
+}
+
+compile_module() {
+    copy_driver "module-$KERNEL"
+    kernel_make M="$WORK_IN_ROOT/module-$KERNEL/driver" modules
+    cp "$WORK/module-$KERNEL/driver/abuse.ko" "$WORK/out/abuse-$KERNEL.ko.part"
+    in_root "$BUILD_ROOT" strip --strip-debug "$WORK_IN_ROOT/out/abuse-$KERNEL.ko.part"
+    mv "$WORK/out/abuse-$KERNEL.ko.part" "$WORK/out/abuse-$KERNEL.ko"
+}
+
+copy_driver() {
+    mkdir -p "$WORK/$1"
+    rsync -a --delete --chown=0:0 "${BUILD_LEFTOVERS[@]}" "$REPO/abuse/" "$WORK/$1/"
+}
+
+build_provoke() {
+    work_step "provoke-$KERNEL" 10 compile_provoke
+}
+
+compile_provoke() {
+    rsync -a --chown=0:0 "$VM/provoke/" "$WORK/provoke-$KERNEL/"
+    kernel_make M="$WORK_IN_ROOT/provoke-$KERNEL" modules
+}
+
+# The guest's initrd: its first process, what mounts the root file system, and everything that
+# changes with an edit.
+pack_programs() {
+    local stage=$WORK/out/pack.part directory name
+    rm -rf "$stage"
+    mkdir -p "$stage"/{bin,proc,sys,dev,root,abuse/bin,abuse/early}
+    cp "$BUILD_ROOT/usr/bin/busybox" "$stage/bin/"
+    cp "$BUILD_ROOT/usr/bin/busybox" "$stage/abuse/early/"
+    for name in cat cp ip ln mkdir mkfifo modprobe mount sleep; do
+        ln -s busybox "$stage/abuse/early/$name"
+    done
+    cp "$VM/guest/initrd" "$stage/init"
+    cp "$VM/guest/init" "$stage/abuse/init"
+    chmod 755 "$stage/init" "$stage/abuse/init"
+    cp -r "$BOOT_DIR/early" "$stage/modules"
+    find "$WORK/out/bin" -type f -exec cp -p {} "$stage/abuse/bin/" \;
+    if [ -e "$WORK/out/abuse-$KERNEL.ko" ]; then
+        cp "$WORK/out/abuse-$KERNEL.ko" "$stage/abuse/abuse.ko"
+    fi
+    for directory in udev abuse/uapi abuse/examples; do
+        if [ -d "$REPO/$directory" ]; then
+            mkdir -p "$stage/abuse/src/$directory"
+            cp -r "$REPO/$directory/." "$stage/abuse/src/$directory/"
+        fi
+    done
+    (cd "$stage" && find . | cpio --quiet -o -H newc -R 0:0) >"$WORK/out/$KERNEL.cpio.part"
+    mv "$WORK/out/$KERNEL.cpio.part" "$WORK/out/$KERNEL.cpio"
+    rm -rf "$stage"
+}
