@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+//! Keeps the workers of an ABUSE device alive.
+//!
+//! ```text
+//! abuse-supervisor run --device /dev/abctl0 --setup size=1G --workers 2 -- \
+//!     abusectl server {ctl} --backend file:/srv/a.img
+//! ```
+//!
+//! The kernel keeps every request until somebody completes it, so a dead worker
+//! costs its disk nothing but a pause. The supervisor makes the pause short, and
+//! makes sure that two generations of writers never meet: it sees the death,
+//! has the device offer again what the dead one had taken, and only then starts
+//! the next.
+//!
+//! Policy is pure and has no process in it: [`state`], [`machine`], [`group`],
+//! [`policy`], [`report`]. The rest does what they say.
+
+mod death;
+pub mod group;
+pub mod machine;
+pub mod policy;
+pub mod report;
+pub mod state;
