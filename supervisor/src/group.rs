@@ -12,6 +12,7 @@
 //! A slot is at rest in Off and GaveUp. A device whose every slot was given up
 //! is failed: the supervisor stays, says so, and the kernel keeps the requests.
 
+use crate::exit;
 use crate::machine::Slot;
 use crate::policy::{Policy, Time};
 use crate::state::{Action, Ending, Event, State, Worker};
@@ -41,6 +42,18 @@ pub struct Finished {
     pub left: Vec<Worker>,
     /// Slots that had been given up.
     pub given_up: usize,
+}
+
+impl Finished {
+    /// The exit status that says so.
+    pub fn status(&self) -> u8 {
+        match self.ending {
+            Ending::Reset => exit::NOT_SET_UP,
+            Ending::Gone => exit::NO_DEVICE,
+            Ending::Asked if self.given_up > 0 || !self.left.is_empty() => exit::FAILED,
+            Ending::Asked => exit::OK,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

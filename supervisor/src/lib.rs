@@ -15,9 +15,23 @@
 //! Policy is pure and has no process in it: [`state`], [`machine`], [`group`],
 //! [`policy`], [`report`]. The rest does what they say.
 
+pub mod cli;
 mod death;
+pub mod device;
+pub mod exit;
 pub mod group;
+pub mod harden;
+pub mod logging;
 pub mod machine;
+pub mod notify;
 pub mod policy;
+pub mod prepare;
+mod process;
 pub mod report;
+pub mod signals;
+pub mod slots;
+pub mod spawn;
 pub mod state;
+pub mod status;
+pub mod supervise;
+mod sys;

@@ -98,6 +98,11 @@ pub fn start(target: Target) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether there is a log.
+pub fn started() -> bool {
+    log::max_level() != LevelFilter::Off
+}
+
 fn spawn(open: impl FnOnce() -> Writer + Send + 'static) -> anyhow::Result<Queue> {
     let (lines, queue) = sync_channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));

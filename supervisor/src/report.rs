@@ -245,7 +245,13 @@ impl fmt::Display for Report {
                 if let Some(lived) = lived {
                     write!(f, " after {}", short(*lived))?;
                 }
-                write!(f, "; {requeued} requests re-offered; {next}")
+                match requeued {
+                    // The driver re-offers by itself when a worker's last file is closed.
+                    0 => f.write_str("; it held no request any more"),
+                    1 => f.write_str("; 1 request re-offered"),
+                    _ => write!(f, "; {requeued} requests re-offered"),
+                }?;
+                write!(f, "; {next}")
             }
             Report::Held {
                 worker,

@@ -227,10 +227,7 @@ impl Record {
                 continue;
             };
             match line.split_once('=') {
-                Some(("token", hex)) => {
-                    let hex = hex.strip_prefix("0x").unwrap_or(hex);
-                    record.token = u64::from_str_radix(hex, 16).ok();
-                }
+                Some(("token", token)) => record.token = abuse::owner::parse(token),
                 Some(("pid", pid)) => record.pid = pid.parse().ok(),
                 Some(("start", start)) => record.start = start.parse().ok(),
                 None if line == "ready" => record.ready = true,
