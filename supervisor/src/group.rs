@@ -75,9 +75,11 @@ pub struct Group {
 impl Group {
     /// A group of `wanted` slots, and as many `surplus` ones that are only to end.
     pub fn new(policy: Policy, wanted: usize, surplus: usize) -> Group {
+        let mut slots = vec![Slot::default(); wanted];
+        slots.resize(wanted + surplus, Slot::surplus());
         Group {
             policy,
-            slots: vec![Slot::default(); wanted + surplus],
+            slots,
             wanted,
             phase: Phase::Running,
         }

@@ -9,6 +9,7 @@
 //! | Off | Start | Starting | spawn |
 //! | Off | Adopt, was ready | Ready | |
 //! | Off | Adopt, was not ready yet | Spawned | |
+//! | Off, surplus | Adopt | Draining | SIGTERM |
 //! | Off | Orphan (died unwatched) | Dead | requeue its token |
 //! | Starting | Spawned | Spawned | |
 //! | Starting | SpawnFailed, Blocked | Backoff, or GaveUp | |
@@ -63,6 +64,14 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// A slot where nobody is to be started: whoever is found in it has to leave.
+    pub fn surplus() -> Slot {
+        Slot {
+            stopping: true,
+            ..Slot::default()
+        }
+    }
+
     /// Where it is.
     pub fn state(&self) -> &State {
         &self.state
@@ -121,7 +130,7 @@ impl Slot {
         let actions;
         (self.state, actions) = match (state, event) {
             (State::Off, Event::Start) if !self.stopping => (State::Starting, vec![Action::Spawn]),
-            (State::Off, Event::Adopt { worker, ready }) => adopt(worker, ready, now),
+            (State::Off, Event::Adopt { worker, ready }) => self.adopt(worker, ready, now, policy),
             (State::Off, Event::Orphan(worker)) => self.orphan(worker, now),
             (State::Starting, Event::Spawned(worker)) => self.spawned(worker, now, policy),
             (State::Starting, Event::SpawnFailed(error)) => {
@@ -192,6 +201,31 @@ impl Slot {
             (state, _) => (state, Vec::new()),
         };
         (self, actions)
+    }
+
+    fn adopt(
+        &self,
+        worker: Worker,
+        ready: bool,
+        now: Time,
+        policy: &Policy,
+    ) -> (State, Vec<Action>) {
+        let mut actions = vec![Action::Report(Report::Adopted { worker, ready })];
+        if self.stopping {
+            let (state, more) = drain(worker, now, policy);
+            actions.extend(more);
+            return (state, actions);
+        }
+        let state = if ready {
+            State::Ready { worker, since: now }
+        } else {
+            State::Spawned {
+                worker,
+                since: now,
+                adopted: true,
+            }
+        };
+        (state, actions)
     }
 
     fn spawned(&mut self, worker: Worker, now: Time, policy: &Policy) -> (State, Vec<Action>) {
@@ -265,22 +299,6 @@ impl Slot {
         };
         (state, vec![Action::Report(report(next))])
     }
-}
-
-fn adopt(worker: Worker, ready: bool, now: Time) -> (State, Vec<Action>) {
-    let state = if ready {
-        State::Ready { worker, since: now }
-    } else {
-        State::Spawned {
-            worker,
-            since: now,
-            adopted: true,
-        }
-    };
-    (
-        state,
-        vec![Action::Report(Report::Adopted { worker, ready })],
-    )
 }
 
 fn drain(worker: Worker, now: Time, policy: &Policy) -> (State, Vec<Action>) {

@@ -51,6 +51,8 @@ pub struct Supervisor<D> {
     begin: Instant,
     next_watchdog: Option<Time>,
     health: Option<Health>,
+    /// All workers have been ready at once.
+    served: bool,
     foreign: Foreign,
 }
 
@@ -86,6 +88,7 @@ impl<D: Device> Supervisor<D> {
             begin: Instant::now(),
             next_watchdog: Some(Time::ZERO),
             health: None,
+            served: false,
             foreign: Foreign::default(),
         };
         for slot in 0..supervisor.processes.len() {
@@ -96,7 +99,6 @@ impl<D: Device> Supervisor<D> {
 
     /// Finds out who is in a slot, and what that means for it.
     fn occupy(&mut self, slot: usize) -> anyhow::Result<()> {
-        let wanted = slot < self.plan.workers;
         let found = self
             .slots
             .find(slot)
@@ -118,8 +120,8 @@ impl<D: Device> Supervisor<D> {
             }
             Found::Died(worker) => self.tell(slot, Event::Orphan(worker)),
         }
-        // Whoever is there already has made one of these mean nothing.
-        self.tell(slot, if wanted { Event::Start } else { Event::Drain });
+        // It means nothing where somebody is, or where nobody is to be.
+        self.tell(slot, Event::Start);
         Ok(())
     }
 
@@ -357,8 +359,9 @@ impl<D: Device> Supervisor<D> {
     fn show(&mut self) {
         let health = self.group.health();
         if self.health != Some(health) {
-            // Not before the first worker had its chance.
-            if self.health.is_some() || health != Health::Unserved {
+            // Not all being ready is no news before they have been for the first time.
+            self.served |= health == Health::Served;
+            if self.served || matches!(health, Health::Failed | Health::Ending) {
                 let level = status::level(health);
                 log::log!(level, "{}", status::summary(&self.plan.name, &self.group));
             }
