@@ -288,6 +288,7 @@ impl World {
                 assert!(owed.contains(number), "token {number} is forgotten");
             }
         }
+        assert_eq!(self.ended, self.group.ending(), "somebody missed the end");
         // Nobody waits for a clock that has stopped.
         for slot in self.group.slots() {
             let waits = matches!(slot.state(), State::Backoff { .. } | State::Dead(_));
