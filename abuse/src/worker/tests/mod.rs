@@ -36,8 +36,10 @@ struct Memory {
     /// Writes wait while this is set.
     held: AtomicBool,
     /// What it does at this offset.
-    trouble: Option<(u64, fn() -> io::Result<()>)>,
+    trouble: Option<(u64, Trouble)>,
 }
+
+type Trouble = fn() -> io::Result<()>;
 
 impl Memory {
     fn new() -> Memory {
