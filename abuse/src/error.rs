@@ -22,7 +22,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failed operation: on what, which one, why, and what to do next.
 ///
 /// Prints as one sentence, `/dev/abctl0: reset failed: Device or resource busy`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     object: String,
     operation: Cow<'static, str>,
@@ -133,6 +133,17 @@ impl fmt::Display for Error {
     }
 }
 
+/// For people, too: it is what a `main` that returns an error prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n{hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl std::error::Error for Error {}
 
 #[cfg(test)]
@@ -156,6 +167,10 @@ mod tests {
         assert_eq!(error.to_string(), "a.img: open failed: it is too small");
         assert_eq!(error.errno(), None);
         assert_eq!(error.hint(), Some("grow it"));
+        assert_eq!(
+            format!("{error:?}"),
+            "a.img: open failed: it is too small\ngrow it"
+        );
     }
 
     #[test]

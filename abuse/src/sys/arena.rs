@@ -133,6 +133,35 @@ mod tests {
         assert!(arena.slice(base, usize::MAX).is_none());
     }
 
+    /// The flags of the mapping around `address`, as /proc/self/smaps has them. The kernel may
+    /// have merged it with its neighbours.
+    fn flags(address: u64) -> String {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let number = |text: &str| u64::from_str_radix(text, 16).ok();
+        let around = |line: &&str| {
+            let range = line
+                .split(' ')
+                .next()
+                .and_then(|range| range.split_once('-'));
+            range.is_some_and(|(start, end)| {
+                number(start).is_some_and(|start| start <= address)
+                    && number(end).is_some_and(|end| address < end)
+            })
+        };
+        let mut lines = maps.lines().skip_while(|line| !around(line));
+        lines
+            .find(|line| line.starts_with("VmFlags:"))
+            .unwrap()
+            .to_string()
+    }
+
+    #[test]
+    fn children_do_not_inherit_it() {
+        let arena = Arena::new(1 << 20).unwrap();
+        let flags = flags(arena.address());
+        assert!(flags.split(' ').any(|flag| flag == "dc"), "{flags}");
+    }
+
     #[test]
     fn what_cannot_be_mapped_is_an_error() {
         assert!(Arena::new(usize::MAX).is_err());

@@ -70,13 +70,7 @@ extern "C" fn nothing(_: libc::c_int) {}
 
 /// Sends [`WAKE`] to one thread of this process. A thread that is gone is no error.
 pub(crate) fn wake(thread: libc::pid_t) {
+    let process = std::process::id() as libc::pid_t;
     // SAFETY: takes integers only; the signal can only reach threads of this process.
-    unsafe {
-        libc::syscall(
-            libc::SYS_tgkill,
-            libc::getpid(),
-            thread,
-            WAKE as libc::c_int,
-        )
-    };
+    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, WAKE as libc::c_int) };
 }

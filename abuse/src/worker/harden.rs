@@ -75,7 +75,7 @@ fn may_lock_beyond_limit() -> bool {
     fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| effective_capabilities(&status))
-        .is_some_and(|capabilities| capabilities >> CAP_IPC_LOCK & 1 == 1)
+        .is_some_and(|capabilities| (capabilities >> CAP_IPC_LOCK) & 1 == 1)
 }
 
 fn effective_capabilities(status: &str) -> Option<u64> {

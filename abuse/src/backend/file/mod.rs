@@ -221,3 +221,59 @@ impl Backend for File {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::tests::TempDir;
+    use crate::Setup;
+
+    fn open(buffered: bool) -> (TempDir, File) {
+        let directory = TempDir::new();
+        let options = FileOptions {
+            create: true,
+            buffered,
+            ..FileOptions::for_disk(&Setup::new(1 << 20))
+        };
+        let file = File::open(directory.path().join("disk"), &options).unwrap();
+        (directory, file)
+    }
+
+    fn broken() -> io::Result<()> {
+        Err(io::Error::from_raw_os_error(libc::EIO))
+    }
+
+    #[test]
+    fn after_lost_data_no_buffered_flush_succeeds_any_more() {
+        let (_directory, file) = open(true);
+        file.flush().unwrap();
+        assert!(file.make_durable(broken).is_err());
+        assert!(file.flush().is_err());
+        assert!(file.write(0, &[1; 4096], true).is_err());
+        // Nothing is promised for a plain write.
+        file.write(0, &[1; 4096], false).unwrap();
+    }
+
+    #[test]
+    fn with_direct_io_an_error_is_over_when_it_was_told() {
+        let (_directory, file) = open(false);
+        if !file.is_direct() {
+            eprintln!("skipped: {} has no direct I/O", file.path().display());
+            return;
+        }
+        assert!(file.make_durable(broken).is_err());
+        file.flush().unwrap();
+    }
+
+    #[test]
+    fn zeros_written_by_hand_cover_the_range_and_no_more() {
+        let (_directory, file) = open(false);
+        file.write(0, &[1; 1 << 18], false).unwrap();
+        file.write_zeroes_by_hand(4096, 150 << 10).unwrap();
+        let mut back = vec![9; 1 << 18];
+        file.read(0, &mut back).unwrap();
+        let zeros = back.iter().filter(|&&byte| byte == 0).count();
+        assert_eq!(zeros, 150 << 10);
+        assert_eq!((back[4095], back[4096 + (150 << 10)]), (1, 1));
+    }
+}
