@@ -73,14 +73,17 @@ fn only(want: Want) -> Result<u32, Failure> {
 }
 
 fn pick(fitting: &[u32], all: usize, want: Want) -> Result<u32, Failure> {
-    let state = match want {
-        Want::SetUp => "set up",
-        Want::Empty => "free",
-    };
-    let (what, example) = match fitting {
-        [number] => return Ok(*number),
-        [] => (format!("none of {all} is {state}"), 0),
-        [first, ..] => (format!("{} are {state}", fitting.len()), *first),
+    let (what, example) = match (fitting, want) {
+        ([number], _) => return Ok(*number),
+        ([], Want::SetUp) => {
+            return Err(
+                Failure::new(Code::Nothing, format!("none of {all} devices is set up"))
+                    .hint("Set one up: abusectl setup /dev/abctl0 size=1G"),
+            );
+        }
+        ([], Want::Empty) => (format!("none of {all} is free"), 0),
+        ([first, ..], Want::SetUp) => (format!("{} are set up", fitting.len()), *first),
+        ([first, ..], Want::Empty) => (format!("{} are free", fitting.len()), *first),
     };
     Err(
         Failure::usage(format!("which device? {what}")).hint(format!(
@@ -173,9 +176,14 @@ mod tests {
     #[test]
     fn exactly_one_fitting_device_needs_no_name() {
         assert_eq!(pick(&[3], 8, Want::SetUp), Ok(3));
-        for fitting in [&[][..], &[1, 2]] {
-            let failure = pick(fitting, 8, Want::SetUp).expect_err("ambiguous");
-            assert_eq!(failure.code(), Code::Usage);
+        for (fitting, want, code) in [
+            (&[1, 2][..], Want::SetUp, Code::Usage),
+            (&[1, 2], Want::Empty, Code::Usage),
+            (&[], Want::Empty, Code::Usage),
+            (&[], Want::SetUp, Code::Nothing),
+        ] {
+            let failure = pick(fitting, 8, want).expect_err("ambiguous");
+            assert_eq!(failure.code(), code);
         }
     }
 

@@ -126,9 +126,10 @@ fn sink(to_syslog: bool) -> Result<Sink, Failure> {
             process: "abusectl".into(),
             pid: std::process::id(),
         };
-        let logger = syslog::unix(formatter).map_err(|error| {
-            Failure::new(Code::Failed, format!("syslog: {error}"))
-                .hint("Start a syslog daemon that listens on /dev/log, or leave --syslog out.")
+        // Which socket failed how says less than what is missing.
+        let logger = syslog::unix(formatter).map_err(|_| {
+            Failure::new(Code::Failed, "syslog: nobody listens on /dev/log")
+                .hint("Start a syslog daemon, or leave --syslog out.")
         })?;
         return Ok(Sink::Syslog(logger));
     }

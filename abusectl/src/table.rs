@@ -192,6 +192,11 @@ pub fn pretty(value: &impl serde::Serialize) -> String {
     serde_json::to_string_pretty(value).map_or_else(|_| String::new(), |text| text + "\n")
 }
 
+/// A time in JSON. From nanoseconds, because that rounds once: 1.2345, not 1.2345000000000002.
+pub fn seconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e9
+}
+
 /// A JSON object whose keys keep the order they were given in.
 pub struct Object<T>(pub Vec<(String, T)>);
 
@@ -233,7 +238,7 @@ impl Cell {
             Cell::Lines(lines) => lines.clone().into(),
             Cell::Bytes(n) | Cell::Number(n) => (*n).into(),
             Cell::Bool(b) => (*b).into(),
-            Cell::Age(age) => age.as_secs_f64().into(),
+            Cell::Age(age) => seconds(*age).into(),
         }
     }
 }
@@ -332,6 +337,12 @@ mod tests {
             .map(|key| text.find(key))
             .to_vec();
         assert!(order.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn seconds_carry_no_noise() {
+        let json = Cell::Age(Duration::from_nanos(1_234_567_890)).json();
+        assert_eq!(json.to_string(), "1.23456789");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::choose::{self, Access, Dev, Want};
 use crate::errno::EINTR;
 use crate::failure::{Code, Failure};
 use crate::parse::words;
-use crate::table::{pretty, Object};
+use crate::table::{pretty, seconds, Object};
 use crate::{human, out};
 
 /// Arguments of `get`.
@@ -127,7 +127,7 @@ fn fields(request: &Request) -> Fields {
         ("keep_allocated", request.keep_allocated().into()),
         ("attempt", request.attempt().into()),
         ("epoch", request.epoch().into()),
-        ("age", request.age().as_secs_f64().into()),
+        ("age", seconds(request.age()).into()),
     ]
     .map(|(name, value)| (name.to_string(), value))
     .into()

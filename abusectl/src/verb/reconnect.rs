@@ -54,10 +54,10 @@ pub fn refused(name: &str, refused: u32) -> Result<(), Failure> {
     if refused == 0 {
         return Ok(());
     }
-    let requests = human::count(refused.into(), "write");
+    let requests = human::count(refused.into(), "request");
     Err(Failure::new(
         Code::Busy,
-        format!("{name}: {requests} kept: the worker that holds it lives"),
+        format!("{name}: {requests} not offered again: a worker that lives may still write them"),
     )
     .hint(LIVING_WRITER))
 }

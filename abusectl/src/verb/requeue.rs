@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         match busy {
             true => Failure::new(
                 Code::Busy,
-                format!("{name}: nothing offered again: the workers that hold the writes live"),
+                format!("{name}: nothing offered again: workers that live may still write what they hold"),
             )
             .hint(reconnect::LIVING_WRITER),
             false => failure,

@@ -168,11 +168,9 @@ fn open(spec: &Spec, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
                 Some(ENOENT) => Failure::new(Code::Failed, &error)
                     .hint(format!("Have it made: --backend {spec},create")),
                 // Whatever the errno of a file is, it says nothing about the device.
-                _ => Failure::new(Code::Failed, &error).hint(
-                    error
-                        .hint()
-                        .unwrap_or("Check the path and its permissions."),
-                ),
+                _ => Failure::new(Code::Failed, &error).hint(choose::sentence(
+                    error.hint().unwrap_or("check the path and its permissions"),
+                )),
             })?;
             Box::new(file)
         }
@@ -212,8 +210,8 @@ fn stop_on_signals(stop: Stop) -> Result<(), Failure> {
             }
             stopping = true;
             log::info!("stopping: finishing what was taken; once more ends at once");
-            tell("STOPPING=1\nSTATUS=finishing what was taken");
             stop.stop();
+            tell("STOPPING=1\nSTATUS=finishing what was taken");
         }
     };
     thread::Builder::new()
