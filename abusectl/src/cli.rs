@@ -17,7 +17,6 @@ when there is only one, or when exactly one is set up (for setup: exactly one is
 #[derive(Debug, Parser)]
 #[command(name = "abusectl", version, arg_required_else_help = true)]
 #[command(after_help = format!("{DEVICES}\n\n{EXIT_CODES}"))]
-#[command(infer_subcommands = false, disable_help_subcommand = true)]
 pub struct Cli {
     /// What to do
     #[command(subcommand)]

@@ -71,6 +71,13 @@ fn every_verb_explains_itself_and_names_its_device_the_same_way() {
 }
 
 #[test]
+fn help_can_be_asked_for_as_a_verb() {
+    let (verb, option) = (abusectl(&["help", "setup"]), abusectl(&["setup", "--help"]));
+    assert_eq!(verb.status.code(), Some(0));
+    assert_eq!(stdout(&verb), stdout(&option));
+}
+
+#[test]
 fn no_arguments_is_a_usage_error_that_shows_the_help_on_stderr() {
     let output = abusectl(&[]);
     assert_eq!(output.status.code(), Some(2));

@@ -24,7 +24,7 @@ pub struct Args {
 
 /// Writes the pages.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mut command = cli::command();
+    let mut command = cli::command().disable_help_subcommand(true);
     command.build();
     write(&command, &args.dir, "abusectl")?;
     for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {

@@ -110,8 +110,8 @@ fn serve(args: &Args) -> Result<(), Failure> {
         Some(ENXIO) => Failure::new(Code::Nothing, format!("{name}: the device was reset")).hint(
             format!("Set it up and serve it again: abusectl setup {name} size=1G"),
         ),
-        // Not the driver: the backend does not fit the disk.
-        None => {
+        // Not the driver's word: the backend does not fit the disk.
+        None if error.operation() == "serve" => {
             let failure = Failure::new(Code::Failed, format!("{error} ({})", args.backend));
             failure.hint(choose::sentence(
                 error.hint().unwrap_or("choose another backend"),
