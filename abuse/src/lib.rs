@@ -51,6 +51,8 @@ pub mod error;
 pub mod notify;
 pub mod owner;
 pub mod request;
+#[cfg(feature = "setup-keys")]
+pub mod setup_keys;
 mod sys;
 pub mod worker;
 

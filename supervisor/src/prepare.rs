@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Before the first worker: the device is there, and set up.
 
+use abuse::setup_keys::{self, Plan};
 use abuse::{Device, Setup};
 use nix::errno::Errno;
 
@@ -8,9 +9,18 @@ use crate::exit::{Failure, FAILED, NOT_SET_UP, NO_DEVICE};
 
 /// What --setup asks for, if anything.
 pub fn parse(keys: &[String]) -> Result<Option<Setup>, Failure> {
-    match keys {
-        [] => Ok(None),
-        _ => Err(Failure::usage("--setup: not there yet".into())),
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    match setup_keys::plan(keys) {
+        Ok(Plan::Setup(setup)) => Ok(Some(setup)),
+        Ok(Plan::Reconnect { .. }) => Err(Failure::usage(
+            "--setup: 'reconnect' has no place here: a device that is set up is kept as it is"
+                .into(),
+        )),
+        Err(why) => Err(Failure::usage(format!(
+            "--setup: {why}\n'abusectl setup --help' lists the keys"
+        ))),
     }
 }
 
@@ -73,4 +83,24 @@ fn failure(error: abuse::Error) -> Failure {
         None => error.to_string(),
     };
     Failure::new(status, anyhow::Error::msg(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_are_those_of_abusectl_without_reconnect() {
+        let parse = |text: &str| parse(&[text.to_owned()]);
+        let setup = parse("size=1G,bs=512").unwrap().unwrap();
+        assert_eq!((setup.bytes, setup.logical_block), (1 << 30, 512));
+        for (text, why) in [
+            ("sise=1G", "did you mean 'size'?"),
+            ("reconnect", "kept as it is"),
+        ] {
+            let failure = parse(text).unwrap_err();
+            assert_eq!(failure.status, 2);
+            assert!(failure.error.to_string().contains(why));
+        }
+    }
 }

@@ -8,8 +8,7 @@
 
 pub mod backend;
 pub mod dev;
-pub mod keys;
-pub mod nearest;
 pub mod setup;
-pub mod size;
 pub mod words;
+
+pub use abuse::setup_keys::{keys, nearest, size};

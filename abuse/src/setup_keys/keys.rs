@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use abuse::Setup;
+use crate::Setup;
 
 /// What stands behind `=`, and where it goes.
 pub enum Value {
@@ -80,7 +80,7 @@ macro_rules! key {
     };
 }
 
-/// Keeps the disk; looked for by name in [`setup`](super::setup).
+/// Keeps the disk; looked for by name in [`plan`](super::plan).
 pub const RECONNECT: &str = "reconnect";
 
 /// The keys, in the order of `--help`.
