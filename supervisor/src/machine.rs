@@ -7,9 +7,9 @@
 //! | State | Event | Next state | Actions |
 //! |---|---|---|---|
 //! | Off | Start | Starting | spawn |
-//! | Off | Adopt, was ready | Ready | |
-//! | Off | Adopt, was not ready yet | Spawned | |
-//! | Off, surplus | Adopt | Draining | SIGTERM |
+//! | Off, Starting | Adopt, was ready | Ready | |
+//! | Off, Starting | Adopt, was not ready yet | Spawned | |
+//! | Off, stopping | Adopt | Draining | SIGTERM |
 //! | Off | Orphan (died unwatched) | Dead | requeue its token |
 //! | Starting | Spawned | Spawned | |
 //! | Starting | SpawnFailed, Blocked | Backoff, or GaveUp | |
@@ -130,7 +130,9 @@ impl Slot {
         let actions;
         (self.state, actions) = match (state, event) {
             (State::Off, Event::Start) if !self.stopping => (State::Starting, vec![Action::Spawn]),
-            (State::Off, Event::Adopt { worker, ready }) => self.adopt(worker, ready, now, policy),
+            (State::Off | State::Starting, Event::Adopt { worker, ready }) => {
+                self.adopt(worker, ready, now, policy)
+            }
             (State::Off, Event::Orphan(worker)) => self.orphan(worker, now),
             (State::Starting, Event::Spawned(worker)) => self.spawned(worker, now, policy),
             (State::Starting, Event::SpawnFailed(error)) => {

@@ -23,6 +23,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::{fcntl, FcntlArg};
 
 use crate::exit::Failure;
 use crate::state::Worker;
@@ -69,7 +71,7 @@ impl Slots {
         let path = dir.join(format!("{name}.supervisor.lock"));
         let mut file =
             open(&path).with_context(|| format!("{}: cannot open the lock", path.display()))?;
-        let locked = sys::try_lock(&file)
+        let locked = try_lock_for_this_process(&file)
             .with_context(|| format!("{}: cannot take the lock", path.display()))?;
         if !locked {
             let mut pid = String::new();
@@ -208,6 +210,23 @@ fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     options.mode(0o600).open(path)
+}
+
+/// Takes a lock that is this process's own: unlike a worker's, a child has no part in it, not
+/// even between fork and exec, so that it is free in the moment this process ends.
+fn try_lock_for_this_process(file: &File) -> nix::Result<bool> {
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_SETLK(&whole)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]

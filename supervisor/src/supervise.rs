@@ -99,10 +99,19 @@ impl<D: Device> Supervisor<D> {
 
     /// Finds out who is in a slot, and what that means for it.
     fn occupy(&mut self, slot: usize) -> anyhow::Result<()> {
-        let found = self
-            .slots
-            .find(slot)
-            .with_context(|| format!("cannot read the record of slot {slot}"))?;
+        let find = || {
+            let found = self.slots.find(slot);
+            found.with_context(|| format!("cannot read the record of slot {slot}"))
+        };
+        let mut found = find()?;
+        // A process that is just being born writes its pid within a moment.
+        for _ in 0..50 {
+            if !matches!(found, Found::Unknown) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            found = find()?;
+        }
         match found {
             Found::Nobody => {}
             // Whoever holds the lock keeps a spawn away until it ends.
@@ -319,7 +328,18 @@ impl<D: Device> Supervisor<D> {
                 }
                 Event::Spawned(worker)
             }
-            Ok(Spawned::Blocked) => Event::Blocked,
+            Ok(Spawned::Blocked) => match self.slots.find(slot) {
+                // Born late, of an earlier supervisor: it had not yet said who it is.
+                Ok(Found::Alive {
+                    worker,
+                    pidfd,
+                    ready,
+                }) => {
+                    self.processes[slot] = Some(Process::adopted(pidfd));
+                    Event::Adopt { worker, ready }
+                }
+                _ => Event::Blocked,
+            },
             Err(error) => {
                 let program = self.plan.command.first().cloned().unwrap_or_default();
                 Event::SpawnFailed(format!("{}: {error}", program.to_string_lossy()))

@@ -188,6 +188,14 @@ impl World {
         match kind % 8 {
             0 => Event::SpawnFailed("no".into()),
             1 => Event::Blocked,
+            2 => {
+                place.alive = Some(worker);
+                place.ready = Some(self.now);
+                Event::Adopt {
+                    worker,
+                    ready: true,
+                }
+            }
             _ => {
                 place.alive = Some(worker);
                 Event::Spawned(worker)
