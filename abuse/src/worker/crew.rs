@@ -120,9 +120,11 @@ pub(super) fn serve<D: Driver, B: Backend>(
                 }
             }
         }
+        let unready = StopUnready(stop);
         if let Some(ready) = on_ready {
             ready();
         }
+        std::mem::forget(unready);
         stop.open();
         stop.wait_left(|| {
             for id in &ids {
@@ -147,6 +149,15 @@ pub(super) fn serve<D: Driver, B: Backend>(
         }
         result.map(|()| total)
     })
+}
+
+/// Sends the threads home when what they wait for panics: the scope waits for them.
+struct StopUnready<'a>(&'a Stop);
+
+impl Drop for StopUnready<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 /// What a thread sets for itself. Neither is worth failing for.

@@ -228,3 +228,40 @@ fn zeroed_ranges_that_must_stay_allocated_do() {
         assert_eq!((back[4095], back[SIZE as usize - 4096]), (1, 1));
     });
 }
+
+/// A scratch disk is given in `ABUSE_TEST_DISK`; everything on it is lost.
+#[test]
+fn a_block_device_is_a_file_of_its_own_size() {
+    let Some(path) = std::env::var_os("ABUSE_TEST_DISK") else {
+        eprintln!("skipped: ABUSE_TEST_DISK names no scratch disk");
+        return;
+    };
+    let existing = FileOptions {
+        create: false,
+        ..options()
+    };
+    let file = File::open(&path, &existing).unwrap();
+    assert!(file.is_direct());
+    assert!(file.bytes() >= SIZE);
+    keeps_what_is_written(&file);
+    file.write(0, &vec![1; SIZE as usize], false).unwrap();
+    file.write_zeroes(4096, SIZE - 8192, true).unwrap();
+    let mut back = vec![9; SIZE as usize];
+    file.read(0, &mut back).unwrap();
+    assert!(back[4096..][..SIZE as usize - 8192]
+        .iter()
+        .all(|&byte| byte == 0));
+    assert_eq!((back[4095], back[SIZE as usize - 4096]), (1, 1));
+    if let Err(error) = file.discard(0, SIZE) {
+        assert_eq!(Failure::from(&error), Failure::NotSupported, "{error}");
+    }
+    let larger = FileOptions {
+        bytes: file.bytes() + 512,
+        ..options()
+    };
+    let error = File::open(&path, &larger).err().unwrap();
+    assert!(
+        error.to_string().contains("the block device has"),
+        "{error}"
+    );
+}

@@ -264,6 +264,18 @@ fn nothing_is_taken_before_ready_returns() {
 }
 
 #[test]
+fn a_ready_call_that_panics_leaves_no_thread_behind() {
+    let (driver, backend) = (disk(), Memory::new());
+    driver.read(0, 512);
+    let plan = plan(&driver, &backend).threads(2);
+    let stop = Stop::new();
+    let ready = Box::new(|| panic!("not ready after all"));
+    let run = || serve(&driver, &backend, &plan, &stop, Some(ready));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+    assert_eq!(driver.lock().exchanges, 0);
+}
+
+#[test]
 fn spinning_asks_without_waiting_and_then_waits() {
     let (driver, backend) = (disk(), Memory::new());
     let plan = plan(&driver, &backend).spin(5);

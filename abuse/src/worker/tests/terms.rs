@@ -64,35 +64,58 @@ fn a_backend_without_data_gets_none() {
     assert!(calls(&backend).is_empty());
 }
 
-#[test]
-fn a_slow_backend_s_flush_does_not_hold_up_what_is_done() {
-    // The flush is in the same batch and waits until the write before it was completed.
-    struct Waits<'a>(&'a Fake, Memory);
-    impl Backend for Waits<'_> {
-        fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-            self.1.read(offset, buf)
-        }
-        fn write(&self, offset: u64, buf: &[u8], durable: bool) -> io::Result<()> {
-            self.1.write(offset, buf, durable)
-        }
-        fn flush(&self) -> io::Result<()> {
-            self.0.wait_ends(1);
-            Ok(())
-        }
+/// A slow backend that, at the end of a batch, waits until the start of it was completed.
+struct Waits<'a>(&'a Fake, Memory);
+
+impl Backend for Waits<'_> {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.1.read(offset, buf)
     }
-    let driver = disk();
-    let ids = [driver.write(0, &[1; 512]), driver.plain(abi::OP_FLUSH, 0)];
-    let backend = Waits(&driver, Memory::slow());
-    let plan = plan(&driver, &backend.1);
+
+    fn write(&self, offset: u64, buf: &[u8], durable: bool) -> io::Result<()> {
+        if offset == 1024 {
+            self.0.wait_ends(1);
+        }
+        nap();
+        self.1.write(offset, buf, durable)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.wait_ends(1);
+        Ok(())
+    }
+}
+
+fn serve_waiting(driver: &Fake) {
+    let backend = Waits(driver, Memory::slow());
+    let plan = plan(driver, &backend.1);
+    let count = driver.lock().queue.len();
     let stop = Stop::new();
     thread::scope(|scope| {
-        let worker = scope.spawn(|| serve(&driver, &backend, &plan, &stop, None));
-        driver.wait_ends(2);
+        let worker = scope.spawn(|| serve(driver, &backend, &plan, &stop, None));
+        driver.wait_ends(count);
         stop.stop();
         worker.join().unwrap().unwrap();
     });
-    assert_eq!(ids.map(|id| driver.end(id).result), [abi::OK; 2]);
-    assert_eq!(driver.lock().most_taken, 2);
+    assert_eq!(driver.lock().most_taken, count);
+    assert!(driver.lock().ends.iter().all(|end| end.result == abi::OK));
+}
+
+#[test]
+fn a_slow_backend_s_flush_does_not_hold_up_what_is_done() {
+    let driver = disk();
+    driver.write(0, &[1; 512]);
+    driver.plain(abi::OP_FLUSH, 0);
+    serve_waiting(&driver);
+}
+
+#[test]
+fn what_is_done_waits_only_a_moment_for_the_rest_of_a_slow_batch() {
+    let driver = disk();
+    for sector in 0..3 {
+        driver.write(sector, &[1; 512]);
+    }
+    serve_waiting(&driver);
 }
 
 #[test]
