@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+
+//! Where the bytes of a disk are: the trait a backend author implements, and three backends.
+//!
+//! Three methods make a disk:
+//!
+//! ```
+//! use std::io;
+//! use std::sync::RwLock;
+//! use abuse::Backend;
+//!
+//! struct Memory(RwLock<Vec<u8>>);
+//!
+//! impl Backend for Memory {
+//!     fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+//!         let bytes = self.0.read().map_err(|_| io::Error::other("poisoned"))?;
+//!         buf.copy_from_slice(&bytes[offset as usize..][..buf.len()]);
+//!         Ok(())
+//!     }
+//!     fn write(&self, offset: u64, buf: &[u8], _durable: bool) -> io::Result<()> {
+//!         let mut bytes = self.0.write().map_err(|_| io::Error::other("poisoned"))?;
+//!         bytes[offset as usize..][..buf.len()].copy_from_slice(buf);
+//!         Ok(())
+//!     }
+//!     fn flush(&self) -> io::Result<()> {
+//!         Ok(()) // nothing here survives a power cut anyway
+//!     }
+//! }
+//!
+//! let memory = Memory(RwLock::new(vec![0; 8192]));
+//! memory.write(4096, b"hello", false)?;
+//! let mut back = [0; 5];
+//! memory.read(4096, &mut back)?;
+//! assert_eq!(&back, b"hello");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # What a backend promises
+//!
+//! - **Any thread, any order.** Methods are called from several threads at once, and requests that
+//!   are in flight together have no order among them.
+//! - **Again.** A worker may die after it wrote and before it said so; another one then gets the
+//!   same request once more. Doing it twice must come to the same as doing it once, as it does for
+//!   bytes at an offset.
+//! - **Durable means durable.** A write with `durable` set is on stable storage when it returns. A
+//!   [`flush`](Backend::flush) covers every write *any* worker of this disk completed before it
+//!   began, those of other threads and other processes too; a backend that cannot promise that
+//!   says [`alone`](Capabilities::alone).
+//! - **Synchronous.** When a method returns, or its process is dead, nothing of it reaches the
+//!   backing store any more. A backend that uses io_uring or AIO needs a disk set up with
+//!   `requeue_on_close` off and a lock of its own; see rule 2 in the documentation of the project.
+//! - **Errors are answers.** An error becomes the request's result (see [`Failure`]); a panic
+//!   becomes an I/O error, and the worker goes on.
+//!
+//! [`Failure`]: crate::Failure
+
+mod file;
+mod null;
+mod ram;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::io;
+
+pub use file::{File, FileOptions};
+pub use null::Null;
+pub use ram::Ram;
+
+/// What serves the requests of a disk. See the [module](self) for what it promises.
+///
+/// Offsets and lengths are in bytes, multiples of the disk's logical block, and lie within the
+/// disk. A worker's buffers begin at multiples of 4096.
+pub trait Backend: Send + Sync {
+    /// Fills `buf` from `offset`.
+    fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// Stores `buf` at `offset`; with `durable` it is on stable storage before this returns.
+    fn write(&self, offset: u64, buf: &[u8], durable: bool) -> io::Result<()>;
+
+    /// Makes every write completed before on stable storage.
+    fn flush(&self) -> io::Result<()>;
+
+    /// What else the backend can do, and what it needs. Asked once, when serving begins.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    /// Forgets a range: its contents may be anything afterwards.
+    fn discard(&self, _offset: u64, _length: u64) -> io::Result<()> {
+        Err(unsupported())
+    }
+
+    /// Clears a range; without `may_unmap` its space stays allocated.
+    fn write_zeroes(&self, _offset: u64, _length: u64, _may_unmap: bool) -> io::Result<()> {
+        Err(unsupported())
+    }
+
+    /// Makes a range unrecoverable.
+    fn secure_erase(&self, _offset: u64, _length: u64) -> io::Result<()> {
+        Err(unsupported())
+    }
+}
+
+/// What a backend can do beyond reading, writing and flushing, and what it needs. A worker refuses
+/// to serve a disk that was set up for more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Bytes it has; a larger disk is refused. `None`: any size.
+    pub size_bytes: Option<u64>,
+    /// It cannot write; a writable disk is refused.
+    pub read_only: bool,
+    /// It looks at no data: reads are zeros and writes vanish, and neither
+    /// [`read`](Backend::read) nor [`write`](Backend::write) is called.
+    pub no_data: bool,
+    /// Its flush covers only its own writes: one thread, and no second process.
+    pub alone: bool,
+    /// It waits for something, a medium or a network: take less at once, so that other workers have
+    /// work, and complete more often.
+    pub slow: bool,
+    /// [`discard`](Backend::discard) works.
+    pub discard: bool,
+    /// [`write_zeroes`](Backend::write_zeroes) works.
+    pub write_zeroes: bool,
+    /// [`secure_erase`](Backend::secure_erase) works.
+    pub secure_erase: bool,
+}
+
+fn unsupported() -> io::Error {
+    io::Error::from_raw_os_error(libc::EOPNOTSUPP)
+}
+
+impl<B: Backend + ?Sized> Backend for Box<B> {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        (**self).read(offset, buf)
+    }
+
+    fn write(&self, offset: u64, buf: &[u8], durable: bool) -> io::Result<()> {
+        (**self).write(offset, buf, durable)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        (**self).flush()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
+        (**self).discard(offset, length)
+    }
+
+    fn write_zeroes(&self, offset: u64, length: u64, may_unmap: bool) -> io::Result<()> {
+        (**self).write_zeroes(offset, length, may_unmap)
+    }
+
+    fn secure_erase(&self, offset: u64, length: u64) -> io::Result<()> {
+        (**self).secure_erase(offset, length)
+    }
+}

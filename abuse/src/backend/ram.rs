@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT
+
+//! A disk in memory that outlives its workers.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{posix_fallocate, Flock, FlockArg};
+use nix::unistd::geteuid;
+
+use super::{Backend, Capabilities};
+use crate::error::{Error, Result};
+use crate::sys::SharedMemory;
+
+const DIRECTORY: &str = "/dev/shm";
+
+/// Named shared memory: the file `/dev/shm/abuse-NAME`, which every worker of the disk maps.
+///
+/// It lives until it is removed or the machine goes down, whatever happens to the workers. All of
+/// it is allocated when it is made, so that a machine short of memory refuses to make it instead of
+/// killing a worker later. There is no discard for the same reason: memory once given back could
+/// not be promised again.
+///
+/// ```
+/// use abuse::backend::{Backend, Ram};
+///
+/// let name = format!("doc-{}", std::process::id());
+/// let first = Ram::open(&name, 1 << 20)?;
+/// first.write(0, b"still here", false).unwrap();
+/// drop(first);
+///
+/// let mut back = [0; 10];
+/// Ram::open(&name, 1 << 20)?.read(0, &mut back).unwrap();
+/// assert_eq!(&back, b"still here");
+/// assert!(Ram::remove(&name)?);
+/// # Ok::<(), abuse::Error>(())
+/// ```
+pub struct Ram {
+    memory: SharedMemory,
+    bytes: u64,
+}
+
+impl Ram {
+    /// Opens the memory of this name, or makes it, all zeros and readable by its owner only. It
+    /// must have exactly the size of the disk.
+    pub fn open(name: &str, bytes: u64) -> Result<Ram> {
+        Ram::open_in(Path::new(DIRECTORY), name, bytes)
+    }
+
+    /// Removes the memory of this name; workers that have it open keep it. `false`: there was none.
+    pub fn remove(name: &str) -> Result<bool> {
+        Ram::remove_in(Path::new(DIRECTORY), name)
+    }
+
+    pub(super) fn open_in(directory: &Path, name: &str, bytes: u64) -> Result<Ram> {
+        let path = path(directory, name)?;
+        let fail = |error: io::Error| Error::new(path.display(), "open", error);
+        let refuse = |reason: String| Error::refused(path.display(), "open", reason);
+        let length = match usize::try_from(bytes) {
+            Ok(length) if length > 0 && i64::try_from(bytes).is_ok() => length,
+            _ => return Err(refuse(format!("{bytes} bytes cannot be mapped"))),
+        };
+        // The directory is everybody's: never follow a link, and trust nothing that is not ours.
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(fail)?;
+        // Two workers that start together must not find each other's file half made.
+        let file =
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| fail(errno.into()))?;
+        let found = file.metadata().map_err(fail)?;
+        if !found.is_file() || found.uid() != geteuid().as_raw() {
+            return Err(refuse("it belongs to somebody else".into())
+                .with_hint("choose another name, or be the user it belongs to"));
+        }
+        if found.len() != 0 && found.len() != bytes {
+            return Err(refuse(format!(
+                "it has {} bytes and the disk has {bytes}",
+                found.len()
+            ))
+            .with_hint(
+                "choose another name, set the disk up with this size, or remove the memory",
+            ));
+        }
+        // Also when it is there already: mapping a file with holes is a SIGBUS to come.
+        allocate(&file, bytes).map_err(|error| {
+            fail(error).with_hint("make room in /dev/shm (df /dev/shm), or choose a smaller disk")
+        })?;
+        let memory = SharedMemory::map(&file, length).map_err(fail)?;
+        Ok(Ram { memory, bytes })
+    }
+
+    pub(super) fn remove_in(directory: &Path, name: &str) -> Result<bool> {
+        let path = path(directory, name)?;
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::new(path.display(), "remove", error)),
+        }
+    }
+}
+
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    let length = bytes.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+    loop {
+        match posix_fallocate(file, 0, length) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            other => return Ok(other?),
+        }
+    }
+}
+
+fn path(directory: &Path, name: &str) -> Result<PathBuf> {
+    let usable = !name.is_empty() && name.len() <= 200 && !name.contains(['/', '\0']);
+    if !usable {
+        return Err(Error::refused(
+            format!("ram:{name}"),
+            "open",
+            "a name has 1 to 200 bytes and no slash",
+        ));
+    }
+    Ok(directory.join(format!("abuse-{name}")))
+}
+
+impl Backend for Ram {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.memory.read(offset, buf)
+    }
+
+    /// Durable as soon as it is copied: what ends this memory ends the disk, too.
+    fn write(&self, offset: u64, buf: &[u8], _durable: bool) -> io::Result<()> {
+        self.memory.write(offset, buf)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            size_bytes: Some(self.bytes),
+            write_zeroes: true,
+            ..Capabilities::default()
+        }
+    }
+
+    fn write_zeroes(&self, offset: u64, length: u64, _may_unmap: bool) -> io::Result<()> {
+        self.memory.zero(offset, length)
+    }
+}

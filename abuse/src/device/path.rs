@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+
+//! The names of a device: `/dev/abctlN`, `/dev/abuseN` and `N` are one and the same.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+const CONTROL: &str = "abctl";
+const DISK: &str = "abuse";
+
+/// The control node that `name` means. A path of another shape is taken as it is, for nodes that
+/// udev or an administrator named.
+pub(super) fn control_node(name: &Path) -> Result<PathBuf> {
+    let text = name.to_string_lossy();
+    if let Some(number) = number(&text) {
+        return Ok(PathBuf::from(format!("/dev/{CONTROL}{number}")));
+    }
+    let Some(file) = name.file_name().and_then(|file| file.to_str()) else {
+        return Err(not_a_device(name));
+    };
+    let bare = !text.contains('/');
+    let directory = match name.parent() {
+        Some(parent) if !bare => parent,
+        _ => Path::new("/dev"),
+    };
+    if let Some(number) = numbered(file, CONTROL).or_else(|| numbered(file, DISK)) {
+        return Ok(directory.join(format!("{CONTROL}{number}")));
+    }
+    if is_partition(file) {
+        return Err(not_a_device(name).with_hint("name the disk, not its partition"));
+    }
+    if bare {
+        return Err(not_a_device(name));
+    }
+    Ok(name.to_path_buf())
+}
+
+/// The numbers of the control nodes in a directory, in order.
+pub(super) fn numbers_in(directory: &Path) -> Result<Vec<u32>> {
+    let fail = |error| Error::new(directory.display(), "list", error);
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name();
+        numbers.extend(name.to_str().and_then(|name| numbered(name, CONTROL)));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn numbered(name: &str, prefix: &str) -> Option<u32> {
+    number(name.strip_prefix(prefix)?)
+}
+
+/// Digits only and without leading zeros, as the driver prints them.
+fn number(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits || (text.len() > 1 && text.starts_with('0')) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+/// `abuse0p1`
+fn is_partition(name: &str) -> bool {
+    name.strip_prefix(DISK)
+        .and_then(|rest| rest.split_once('p'))
+        .is_some_and(|(disk, part)| number(disk).is_some() && number(part).is_some())
+}
+
+fn not_a_device(name: &Path) -> Error {
+    Error::refused(name.display(), "open", "it does not name a device")
+        .with_hint("a device is /dev/abctlN, /dev/abuseN or N")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str) -> String {
+        control_node(Path::new(name)).unwrap().display().to_string()
+    }
+
+    #[test]
+    fn control_node_disk_and_number_mean_the_same_device() {
+        for name in ["/dev/abctl12", "/dev/abuse12", "12", "abctl12", "abuse12"] {
+            assert_eq!(node(name), "/dev/abctl12", "{name}");
+        }
+    }
+
+    #[test]
+    fn a_node_elsewhere_stays_there() {
+        assert_eq!(node("/tmp/abuse3"), "/tmp/abctl3");
+        assert_eq!(node("./abctl3"), "./abctl3");
+        assert_eq!(node("/dev/disk/by-id/mine"), "/dev/disk/by-id/mine");
+    }
+
+    #[test]
+    fn what_names_no_device_is_refused_with_the_next_step() {
+        for name in ["", "x", "-1", "00", "abctl", "abuse-control", "/"] {
+            let error = control_node(Path::new(name)).unwrap_err();
+            assert!(error.hint().is_some(), "{name}: {error}");
+        }
+        let error = control_node(Path::new("/dev/abuse0p1")).unwrap_err();
+        assert_eq!(error.hint(), Some("name the disk, not its partition"));
+    }
+
+    #[test]
+    fn only_control_nodes_are_counted() {
+        let directory = crate::backend::tests::TempDir::new();
+        for name in ["abctl10", "abctl2", "abuse2", "abuse-control", "abctlx"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        assert_eq!(numbers_in(directory.path()).unwrap(), [2, 10]);
+    }
+}

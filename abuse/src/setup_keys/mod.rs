@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+
+//! The words a disk is described with, `size=1G,bs=4096 ro`, turned into a [`Setup`]: pure
+//! functions from text, shared by everything that lets operators set up a disk.
+//!
+//! ```
+//! use abuse::setup_keys::{plan, Plan};
+//!
+//! let Plan::Setup(setup) = plan(&["size=1G,bs=512", "ro"])? else { unreachable!() };
+//! assert_eq!((setup.bytes, setup.logical_block), (1 << 30, 512));
+//! assert!(plan(&["sise=1G"]).unwrap_err().contains("did you mean 'size'?"));
+//! # Ok::<(), String>(())
+//! ```
+//!
+//! Every parser answers `Result<T, String>`, where the string is half a sentence that fits behind
+//! the argument it is about: clap prints it behind `invalid value '1Q' for 'SIZE': `, and [`plan`]
+//! behind the key.
+//!
+//! Present with the feature `setup-keys`.
+
+pub mod keys;
+pub mod nearest;
+pub mod size;
+pub mod words;
+
+use self::keys::{Key, Value, RECONNECT};
+use crate::Setup;
+
+/// The block size of a disk that was not told one.
+const DEFAULT_BLOCK: u32 = 4096;
+
+/// What a list of keys asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// Make a disk.
+    Setup(Setup),
+    /// Keep the disk, and offer what was taken again.
+    Reconnect {
+        /// Make it read-only, or writable; as it is when `None`.
+        read_only: Option<bool>,
+    },
+}
+
+/// Parses keys, separated by commas or given as several words.
+pub fn plan<S: AsRef<str>>(arguments: &[S]) -> Result<Plan, String> {
+    let mut setup = Setup::new(0);
+    let mut seen: Vec<(&'static Key, &str)> = Vec::new();
+    let words = arguments.iter().flat_map(|word| word.as_ref().split(','));
+    for word in words.map(str::trim).filter(|word| !word.is_empty()) {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim())),
+            None => (word, None),
+        };
+        let key =
+            keys::find(name).ok_or_else(|| format!("there is no key '{name}'{}", known(name)))?;
+        if let Some((_, before)) = seen.iter().find(|(other, _)| other.name == key.name) {
+            return Err(match *before == name {
+                true => format!("'{name}' is given twice"),
+                false => format!("'{before}' and '{name}' are the same key, given twice"),
+            });
+        }
+        seen.push((key, name));
+        apply(&mut setup, key, value).map_err(|why| format!("{name}: {why}"))?;
+    }
+    let has = |name: &str| seen.iter().any(|(key, _)| key.name == name);
+    if has("ro") && has("rw") {
+        return Err("'ro' and 'rw' exclude each other".into());
+    }
+    if has(RECONNECT) {
+        if let Some((_, other)) = seen
+            .iter()
+            .find(|(key, _)| ![RECONNECT, "ro", "rw"].contains(&key.name))
+        {
+            return Err(format!(
+                "'reconnect' keeps the disk as it is: '{other}' cannot stand beside it, only ro or rw"
+            ));
+        }
+        let read_only = match (has("ro"), has("rw")) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        };
+        return Ok(Plan::Reconnect { read_only });
+    }
+    check(&setup, has("size"))?;
+    Ok(Plan::Setup(setup))
+}
+
+/// Which key was meant, if that can be guessed.
+fn known(name: &str) -> String {
+    match nearest::nearest(name, keys::spellings()) {
+        Some(near) => format!("; did you mean '{near}'?"),
+        None => String::new(),
+    }
+}
+
+fn apply(setup: &mut Setup, key: &Key, value: Option<&str>) -> Result<(), String> {
+    let needed = || {
+        value
+            .filter(|v| !v.is_empty())
+            .ok_or_else(|| format!("needs a value, as in {}", example(key)))
+    };
+    match key.value {
+        Value::Word(set) => match value {
+            None => set(setup),
+            Some(_) => return Err("takes no value".into()),
+        },
+        Value::Switch(set) => set(setup, value.map_or(Ok(true), words::yes_no)?),
+        Value::Bytes(set) => set(setup, size::size(needed()?)?),
+        Value::Bytes32(set) => set(setup, size::size32(needed()?)?),
+        Value::Count(set) => set(setup, words::count(needed()?)?),
+        Value::Time(set) => set(setup, words::duration_or_off(needed()?)?),
+    }
+    Ok(())
+}
+
+fn example(key: &Key) -> String {
+    let value = match key.value {
+        Value::Bytes(_) => "1G",
+        Value::Bytes32(_) => "4096",
+        Value::Count(_) => "4",
+        Value::Time(_) => "5s",
+        Value::Word(_) | Value::Switch(_) => "yes",
+    };
+    format!("{}={value}", key.name)
+}
+
+/// What can be said about the values without the driver, which has the last word.
+fn check(setup: &Setup, size_given: bool) -> Result<(), String> {
+    if !size_given {
+        return Err("the size is missing, as in size=1G".into());
+    }
+    if setup.bytes == 0 {
+        return Err("size: a disk of no bytes is no disk".into());
+    }
+    for (name, block) in [
+        ("blocksize", setup.logical_block),
+        ("physical", setup.physical_block),
+    ] {
+        if block != 0 && (!block.is_power_of_two() || block < 512) {
+            return Err(format!("{name}: {block} is not a power of two from 512 up"));
+        }
+    }
+    if setup.logical_block > 65536 {
+        return Err(format!("blocksize: {} is above 64K", setup.logical_block));
+    }
+    let block = match setup.logical_block {
+        0 => DEFAULT_BLOCK,
+        block => block,
+    };
+    size::multiple_of(setup.bytes, u64::from(block)).map_err(|why| format!("size: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn setup(text: &str) -> Setup {
+        match plan(&[text]).expect(text) {
+            Plan::Setup(setup) => setup,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    fn refused(text: &str) -> String {
+        plan(&[text]).expect_err(text)
+    }
+
+    #[test]
+    fn commas_and_words_separate_keys() {
+        let commas = plan(&["size=1G,bs=512,qs=64,ro"]).expect("commas");
+        let words = plan(&["sz=1G", "blocksize=512", "queusize=64", "ro"]).expect("words");
+        let mixed = plan(&["sz=1G, bs=512,", ",queuesize=64", "ro"]).expect("mixed");
+        assert_eq!(commas, words);
+        assert_eq!(commas, mixed);
+        let setup = setup("size=1G,bs=512,qs=64,ro");
+        assert_eq!(
+            (setup.bytes, setup.logical_block, setup.depth),
+            (1 << 30, 512, 64)
+        );
+        assert!(setup.read_only);
+    }
+
+    #[test]
+    fn attributes_and_policies_arrive() {
+        let setup = setup(
+            "size=8M,pbs=4k,io_min=4K,io_opt=64K,max_bytes=256K,queues=2,segments=64,wt,nofua,\
+             rotational,partscan,discard,write_zeroes,secure_erase=no,requeue_on_close=no,\
+             fenced_backend,max_attempts=3,lease=5s,no_server=30s,discard_granularity=64K,max_discard=16M",
+        );
+        assert_eq!(
+            (setup.physical_block, setup.io_min, setup.io_opt),
+            (4096, 4096, 65536)
+        );
+        assert_eq!(
+            (setup.max_bytes, setup.queues, setup.max_segments),
+            (256 << 10, 2, 64)
+        );
+        assert!(setup.write_through && !setup.fua && setup.rotational && setup.partscan);
+        assert!(setup.discard && setup.write_zeroes && !setup.secure_erase);
+        assert!(!setup.requeue_on_close && setup.fenced_backend);
+        assert_eq!(setup.max_attempts, 3);
+        assert_eq!(setup.lease, Some(Duration::from_secs(5)));
+        assert_eq!(setup.no_server, Some(Duration::from_secs(30)));
+        assert_eq!(
+            (setup.discard_granularity, setup.max_discard_bytes),
+            (64 << 10, 16 << 20)
+        );
+    }
+
+    #[test]
+    fn the_safe_defaults_are_kept() {
+        let setup = setup("size=1G,lease=off");
+        assert!(
+            setup.requeue_on_close && setup.fua && !setup.write_through && !setup.fenced_backend
+        );
+        assert_eq!((setup.lease, setup.no_server), (None, None));
+    }
+
+    #[test]
+    fn reconnect_keeps_the_disk() {
+        assert_eq!(
+            plan(&["reconnect"]),
+            Ok(Plan::Reconnect { read_only: None })
+        );
+        assert_eq!(
+            plan(&["reconnect,ro"]),
+            Ok(Plan::Reconnect {
+                read_only: Some(true)
+            })
+        );
+        assert_eq!(
+            plan(&["rw", "reconnect"]),
+            Ok(Plan::Reconnect {
+                read_only: Some(false)
+            })
+        );
+        assert!(refused("reconnect,size=1G").contains("'size' cannot stand beside it"));
+    }
+
+    #[test]
+    fn usage_errors_name_what_is_wrong() {
+        for (keys, why) in [
+            ("sise=1G", "did you mean 'size'?"),
+            ("size=1G,blokcsize=4k", "did you mean 'blocksize'?"),
+            ("size=1G,xyzzy", "there is no key 'xyzzy'"),
+            ("size=1G,size=2G", "'size' is given twice"),
+            ("size=1G,sz=2G", "'size' and 'sz' are the same key"),
+            ("size=1G,qs=1,depth=2", "'qs' and 'depth' are the same key"),
+            ("size=1G,ro,rw", "exclude each other"),
+            ("ro,rw,reconnect", "exclude each other"),
+            ("size=1G,ro=yes", "ro: takes no value"),
+            ("size=1G,wt=perhaps", "wt: not yes or no"),
+            ("size", "needs a value, as in size=1G"),
+            ("size=", "needs a value, as in size=1G"),
+            ("bs=4096", "the size is missing"),
+            ("", "the size is missing"),
+            ("size=0", "no bytes"),
+            ("size=-1G", "size: a size cannot be negative"),
+            ("size=32E", "size: too large"),
+            ("size=10000", "8192 and 12288"),
+            ("size=1GB,bs=4096", "no multiple of the block size 4096"),
+            ("size=1G,bs=1000", "not a power of two"),
+            ("size=1G,bs=256", "not a power of two from 512 up"),
+            ("size=1G,bs=128K", "above 64K"),
+            ("size=1G,depth=many", "depth: not a whole number"),
+            ("size=1G,lease=soon", "lease: not a time"),
+        ] {
+            let error = refused(keys);
+            assert!(error.contains(why), "{keys}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[a-z_=,0-9KMG -]{0,60}") {
+            let _ = plan(&[text]);
+        }
+
+        #[test]
+        fn every_key_is_refused_twice(index in 0..keys::KEYS.len()) {
+            let key = &keys::KEYS[index];
+            let word = match key.value { Value::Word(_) => key.name.to_string(), _ => example(key) };
+            let error = plan(&[format!("{word},{word}")]).expect_err("twice");
+            prop_assert!(error.contains("twice"), "{}", error);
+        }
+    }
+}

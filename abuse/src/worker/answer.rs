@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+
+//! One request: what the driver handed out in, what goes back to it out.
+
+use std::any::Any;
+use std::io;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use crate::request::{done, Failure, Outcome};
+use crate::sys::Arena;
+use crate::{abi, Backend, Operation};
+
+/// What of disk and backend decides how a request is served.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// The backend looks at no data.
+    pub(super) no_data: bool,
+    /// Everything is durable before it is completed.
+    pub(super) write_through: bool,
+}
+
+/// Serves a request whose bytes are in `arena`. Always comes to an answer; the error is for the log.
+pub(super) fn answer<B: Backend>(
+    backend: &B,
+    take: &abi::Take,
+    arena: Option<&mut Arena>,
+    terms: Terms,
+) -> (abi::Done, Option<io::Error>) {
+    // A backend that panicked in the middle has its own state to look after; ours is plain bytes,
+    // and the answer says that they are not to be trusted.
+    let served = catch_unwind(AssertUnwindSafe(|| perform(backend, take, arena, terms)));
+    let error = match served {
+        Ok(Ok(done)) => return (done, None),
+        Ok(Err(error)) => error,
+        Err(panic) => io::Error::other(format!("the backend panicked: {}", message(&*panic))),
+    };
+    let failure = Failure::from(&error);
+    (done(take.id, Outcome::Failed(failure)), Some(error))
+}
+
+fn perform<B: Backend>(
+    backend: &B,
+    take: &abi::Take,
+    arena: Option<&mut Arena>,
+    terms: Terms,
+) -> io::Result<abi::Done> {
+    let Some(operation) = Operation::from_abi(take.op) else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
+    let offset = take.sector.checked_mul(512).ok_or_else(stray)?;
+    let length = u64::from(take.length);
+    let durable = terms.write_through || take.flags & abi::REQ_FUA != 0;
+    let settle = || if durable { backend.flush() } else { Ok(()) };
+    match operation {
+        Operation::Read if terms.no_data => return Ok(done(take.id, Outcome::Zeroes)),
+        Operation::Read => {
+            let data = arena
+                .and_then(|arena| arena.slice_mut(take.buffer, take.length as usize))
+                .ok_or_else(stray)?;
+            backend.read(offset, data)?;
+            return Ok(done(take.id, Outcome::Data(data)));
+        }
+        Operation::Write if terms.no_data => {}
+        Operation::Write => {
+            let data = arena
+                .and_then(|arena| arena.slice(take.buffer, take.length as usize))
+                .ok_or_else(stray)?;
+            backend.write(offset, data, durable)?;
+        }
+        Operation::Flush => backend.flush()?,
+        Operation::Discard => {
+            backend.discard(offset, length)?;
+            settle()?;
+        }
+        Operation::WriteZeroes => {
+            let may_unmap = take.flags & abi::REQ_NOUNMAP == 0;
+            backend.write_zeroes(offset, length, may_unmap)?;
+            settle()?;
+        }
+        Operation::SecureErase => {
+            backend.secure_erase(offset, length)?;
+            settle()?;
+        }
+    }
+    Ok(done(take.id, Outcome::Done))
+}
+
+fn stray() -> io::Error {
+    io::Error::other("the driver's request lies outside the worker's memory")
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("it did not say why")
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT
+
+//! The threads of a worker: made, released together, woken to stop, and gathered.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+
+use super::driver::Driver;
+use super::lane::Lane;
+use super::stop::Stop;
+use super::Served;
+use crate::error::{Error, Result};
+use crate::sys;
+use crate::{Backend, Capabilities, Setup};
+
+/// Requests taken at once, by default: from fast backends, and from slow ones.
+const BATCH: usize = 64;
+const SLOW_BATCH: usize = 8;
+/// Most requests taken at once.
+const MOST: usize = 1024;
+/// Room in the arena for each request of a full batch. A batch of larger ones is shorter.
+const SMALL_REQUEST: usize = 32 << 10;
+/// Of a thread's stack. All of it is locked in memory, so it is not generous.
+const STACK: usize = 1 << 20;
+
+/// How a worker serves: what was asked for, made to fit backend and disk. The same for all threads.
+pub(super) struct Plan {
+    pub(super) threads: usize,
+    pub(super) batch: usize,
+    pub(super) owner: u64,
+    pub(super) spin: u32,
+    pub(super) batch_scheduling: bool,
+    pub(super) capabilities: Capabilities,
+    pub(super) max_bytes: usize,
+    pub(super) write_through: bool,
+    pub(super) epoch: u32,
+}
+
+impl Plan {
+    pub(super) fn new(capabilities: &Capabilities, setup: &Setup, epoch: u32) -> Plan {
+        Plan {
+            threads: 1,
+            batch: if capabilities.slow { SLOW_BATCH } else { BATCH },
+            owner: 0,
+            spin: 0,
+            batch_scheduling: false,
+            capabilities: capabilities.clone(),
+            max_bytes: setup.max_bytes as usize,
+            write_through: setup.write_through,
+            epoch,
+        }
+    }
+
+    pub(super) fn threads(mut self, threads: usize) -> Plan {
+        self.threads = threads.max(1);
+        self
+    }
+
+    pub(super) fn batch(mut self, batch: Option<usize>) -> Plan {
+        self.batch = batch.unwrap_or(self.batch).clamp(1, MOST);
+        self
+    }
+
+    pub(super) fn owner(mut self, owner: u64) -> Plan {
+        self.owner = owner;
+        self
+    }
+
+    pub(super) fn spin(mut self, spin: u32) -> Plan {
+        self.spin = spin;
+        self
+    }
+
+    pub(super) fn batch_scheduling(mut self, batch_scheduling: bool) -> Plan {
+        self.batch_scheduling = batch_scheduling;
+        self
+    }
+
+    /// Bytes of each thread's arena.
+    pub(super) fn arena_bytes(&self) -> usize {
+        self.max_bytes.max(self.batch * SMALL_REQUEST)
+    }
+}
+
+/// Serves until stopped or until a thread fails; the first failure is the result.
+pub(super) fn serve<D: Driver, B: Backend>(
+    driver: &D,
+    backend: &B,
+    plan: &Plan,
+    stop: &Stop,
+    on_ready: Option<Box<dyn FnOnce() + Send>>,
+) -> Result<Served> {
+    let fail = |error| Error::new(driver.label(), "start a thread", error);
+    // All memory first: what is short shows before anybody is told that this worker is ready.
+    let lanes = (0..plan.threads)
+        .map(|_| Lane::new(driver, backend, plan, stop))
+        .collect::<Result<Vec<_>>>()?;
+    let ids: Vec<AtomicI32> = lanes.iter().map(|_| AtomicI32::new(0)).collect();
+    sys::thread::wake_interrupts();
+    thread::scope(|scope| {
+        let mut threads = Vec::with_capacity(lanes.len());
+        for (mut lane, id) in lanes.into_iter().zip(&ids) {
+            let running = stop.enter();
+            let thread = thread::Builder::new()
+                .name("abuse-worker".into())
+                .stack_size(STACK)
+                .spawn_scoped(scope, move || {
+                    // Counted out last, whatever happens in here.
+                    let _running = running;
+                    prepare(id, plan);
+                    stop.wait_open();
+                    lane.run()
+                });
+            match thread {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    // The threads made so far see it and leave; the scope waits for them.
+                    stop.stop();
+                    return Err(fail(error));
+                }
+            }
+        }
+        let unready = StopUnready(stop);
+        if let Some(ready) = on_ready {
+            ready();
+        }
+        std::mem::forget(unready);
+        stop.open();
+        stop.wait_left(|| {
+            for id in &ids {
+                match id.load(Ordering::Acquire) {
+                    0 => {}
+                    id => sys::thread::wake(id),
+                }
+            }
+        });
+        let mut total = Served::default();
+        let mut result = Ok(());
+        for thread in threads {
+            match thread.join() {
+                Ok(Ok(served)) => total += served,
+                Ok(Err(error)) => result = result.and(Err(error)),
+                Err(_) => {
+                    let reason = "a thread panicked; what it held will be offered again";
+                    let error = Error::refused(driver.label(), "serve", reason);
+                    result = result.and(Err(error));
+                }
+            }
+        }
+        result.map(|()| total)
+    })
+}
+
+/// Sends the threads home when what they wait for panics: the scope waits for them.
+struct StopUnready<'a>(&'a Stop);
+
+impl Drop for StopUnready<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// What a thread sets for itself. Neither is worth failing for.
+fn prepare(id: &AtomicI32, plan: &Plan) {
+    id.store(sys::thread::id(), Ordering::Release);
+    let mut wake = nix::sys::signal::SigSet::empty();
+    wake.add(sys::thread::WAKE);
+    if let Err(errno) = wake.thread_unblock() {
+        log::debug!("stopping may take a second: {errno}");
+    }
+    if plan.batch_scheduling {
+        if let Err(errno) = sys::thread::batch_scheduling() {
+            log::debug!("a worker thread keeps its scheduling policy: {errno}");
+        }
+    }
+}

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: MIT
+
+//! One thread of a worker: its loop, its buffers, and what it does with refusals.
+//!
+//! The loop is one EXCHANGE per batch. It completes the last batch, whose answers to reads lie in
+//! the arena, before it fills the arena with the next; so the arena is never held twice, and a
+//! completion that is refused must not count on its data any more ([`Lane::put_again`]).
+
+use std::mem;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::answer::{answer, Terms};
+use super::crew::Plan;
+use super::driver::Driver;
+use super::stop::Stop;
+use super::{fit, Served};
+use crate::device::nanoseconds;
+use crate::error::{Error, Result};
+use crate::request::{done, Failure, Outcome};
+use crate::sys::ioctl::Call;
+use crate::sys::Arena;
+use crate::{abi, Backend};
+
+/// How long to wait for requests at most. Only so that a stop is seen whose signal went astray.
+const IDLE: Duration = Duration::from_secs(1);
+/// From a slow backend, completed requests wait for the rest of their batch no longer than this.
+const PATIENCE: Duration = Duration::from_micros(500);
+/// How long to wait when the kernel was short of memory.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How often a completion is repeated whose data did not arrive.
+const ATTEMPTS: u32 = 3;
+
+pub(super) struct Lane<'a, D, B> {
+    driver: &'a D,
+    backend: &'a B,
+    plan: &'a Plan,
+    stop: &'a Stop,
+    terms: Terms,
+    /// Where the driver places requests' bytes; none for a backend that looks at no data.
+    arena: Option<Arena>,
+    /// The batch that is being served, or was served last.
+    batch: Vec<abi::Take>,
+    /// Room for the next, of `plan.batch` entries.
+    room: Vec<abi::Take>,
+    /// Answers that the driver does not have yet; at most `plan.batch`, so it never grows.
+    done: Vec<abi::Done>,
+    /// When the oldest of them was there, for slow backends.
+    waiting_since: Option<Instant>,
+    /// The epoch that `terms` and `arena` are right for.
+    epoch: u32,
+    /// How often in a row nothing was there.
+    idle_turns: u32,
+    served: Served,
+}
+
+impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
+    /// Allocates everything the loop will need.
+    pub(super) fn new(
+        driver: &'a D,
+        backend: &'a B,
+        plan: &'a Plan,
+        stop: &'a Stop,
+    ) -> Result<Lane<'a, D, B>> {
+        let arena = match plan.capabilities.no_data {
+            true => None,
+            false => Some(map(driver, plan.arena_bytes())?),
+        };
+        Ok(Lane {
+            driver,
+            backend,
+            plan,
+            stop,
+            terms: Terms {
+                no_data: plan.capabilities.no_data,
+                write_through: plan.write_through,
+            },
+            arena,
+            batch: vec![abi::Take::default(); plan.batch],
+            room: vec![abi::Take::default(); plan.batch],
+            done: Vec::with_capacity(plan.batch),
+            waiting_since: None,
+            epoch: plan.epoch,
+            idle_turns: 0,
+            served: Served::default(),
+        })
+    }
+
+    /// Serves until stopped; then nothing is held any more.
+    pub(super) fn run(&mut self) -> Result<Served> {
+        loop {
+            let stopping = self.stop.is_stopping();
+            if !stopping {
+                let taken = self.exchange()?;
+                self.serve(taken)?;
+            } else if !self.done.is_empty() {
+                self.put()?;
+            } else {
+                return Ok(self.served);
+            }
+        }
+    }
+
+    /// Completes what is done and takes the next batch; how many came.
+    fn exchange(&mut self) -> Result<usize> {
+        let wait = match self.idle_turns < self.plan.spin {
+            true => Duration::ZERO,
+            false => IDLE,
+        };
+        let reply = self.driver.exchange(Call {
+            done: &mut self.done,
+            take: &mut self.room,
+            arena: self.arena.as_mut(),
+            flags: match self.terms.no_data {
+                true => abi::X_NO_DATA,
+                false => 0,
+            },
+            owner: self.plan.owner,
+            take_min: 1,
+            timeout_ns: nanoseconds(wait),
+        });
+        self.served.exchanges += 1;
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(errno) => return self.retry(errno).map(|()| 0),
+        };
+        mem::swap(&mut self.batch, &mut self.room);
+        // The last batch is in `room` now, and the next in `batch`.
+        self.settle(reply.done_failed, |lane, id| find(&lane.room, id));
+        self.idle_turns = match reply.taken {
+            0 => self.idle_turns.saturating_add(1),
+            _ => 0,
+        };
+        if reply.epoch != self.epoch {
+            self.refit()?;
+        }
+        Ok(reply.taken)
+    }
+
+    /// Completes what is done without taking anything.
+    fn put(&mut self) -> Result<()> {
+        loop {
+            let reply = self.driver.exchange(Call {
+                done: &mut self.done,
+                take: &mut [],
+                arena: self.arena.as_mut(),
+                flags: 0,
+                owner: self.plan.owner,
+                take_min: 0,
+                timeout_ns: 0,
+            });
+            self.served.exchanges += 1;
+            match reply {
+                Ok(reply) => {
+                    self.settle(reply.done_failed, |lane, id| find(&lane.batch, id));
+                    return Ok(());
+                }
+                Err(errno) => self.retry(errno)?,
+            }
+        }
+    }
+
+    /// What a failed EXCHANGE leads to: another try, or the end. None of it took effect.
+    fn retry(&mut self, errno: Errno) -> Result<()> {
+        for done in &mut self.done {
+            done.status = 0;
+        }
+        match errno {
+            Errno::EINTR => Ok(()),
+            Errno::ENOMEM | Errno::EAGAIN => {
+                log::debug!("{}: {errno} in EXCHANGE, trying again", self.driver.label());
+                std::thread::sleep(PAUSE);
+                Ok(())
+            }
+            // The disk has larger requests than when the arena was made.
+            Errno::EMSGSIZE if self.refit()? => Ok(()),
+            _ => Err(self.driver.failure(errno)),
+        }
+    }
+
+    /// Adapts to the disk as it is now, or finds that the backend does not fit it any more. Whether
+    /// the arena grew.
+    fn refit(&mut self) -> Result<bool> {
+        let status = self.driver.status()?;
+        let setup = status
+            .setup
+            .ok_or_else(|| self.driver.failure(Errno::ENXIO))?;
+        fit::check(&setup, &self.plan.capabilities)
+            .map_err(|misfit| fit::error(self.driver.label(), misfit))?;
+        self.terms.write_through = setup.write_through;
+        self.epoch = status.epoch;
+        match &mut self.arena {
+            Some(arena) if arena.len() < setup.max_bytes as usize => {
+                *arena = map(self.driver, setup.max_bytes as usize)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Serves the first `taken` requests of the batch, in order.
+    fn serve(&mut self, taken: usize) -> Result<()> {
+        for index in 0..taken {
+            let Some(take) = self.batch.get(index).copied() else {
+                break;
+            };
+            if self.plan.capabilities.slow {
+                self.hand_over_early(&take)?;
+            }
+            let (done, error) = answer(self.backend, &take, self.arena.as_mut(), self.terms);
+            if let Some(error) = error {
+                self.report(&take, &error);
+            }
+            self.done.push(done);
+        }
+        Ok(())
+    }
+
+    /// Completes what is done when the next request may take long, or the last ones did.
+    fn hand_over_early(&mut self, next: &abi::Take) -> Result<()> {
+        if self.done.is_empty() {
+            self.waiting_since = None;
+            return Ok(());
+        }
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        if next.op == abi::OP_FLUSH || since.elapsed() > PATIENCE {
+            self.put()?;
+            self.waiting_since = None;
+        }
+        Ok(())
+    }
+
+    /// Looks at the answers the driver refused and forgets all of them.
+    fn settle(&mut self, refused: u32, find: impl Fn(&Self, u64) -> Option<abi::Take>) {
+        self.served.completed += self.done.len() as u64;
+        if refused > 0 {
+            for index in 0..self.done.len() {
+                let entry = self.done[index];
+                match entry.status {
+                    0 => {}
+                    status => {
+                        let take = find(self, entry.id);
+                        self.refused(entry, take, Errno::from_raw(-status));
+                    }
+                }
+            }
+        }
+        self.done.clear();
+    }
+
+    /// One answer the driver refused.
+    fn refused(&mut self, entry: abi::Done, take: Option<abi::Take>, errno: Errno) {
+        self.served.completed -= 1;
+        match errno {
+            Errno::ESTALE | Errno::ENOENT => {
+                self.served.stale += 1;
+                log::debug!(
+                    "{}: request {:#x} was finished by somebody else ({errno})",
+                    self.driver.label(),
+                    entry.id
+                );
+            }
+            _ => self.put_again(entry, take, errno),
+        }
+    }
+
+    /// Repeats an answer that did not arrive, a few times, and then gives an error for an answer: a
+    /// request must not stay behind. A read's data are got again, into memory of their own: those
+    /// in the arena may be overwritten by now, or be what could not be copied.
+    #[cold]
+    fn put_again(&mut self, entry: abi::Done, take: Option<abi::Take>, mut errno: Errno) {
+        let failed = done(entry.id, Outcome::Failed(Failure::Io));
+        for attempt in 0..=ATTEMPTS {
+            let hopeless = errno == Errno::EINVAL || attempt == ATTEMPTS;
+            let mut arena = None;
+            let again = match take {
+                _ if hopeless => failed,
+                Some(take) if entry.length > 0 => self.read_again(take, &mut arena),
+                _ => abi::Done { status: 0, ..entry },
+            };
+            errno = match self.put_one(again, arena.as_mut()) {
+                Ok(()) => {
+                    self.served.completed += 1;
+                    self.served.failed += u64::from(again.result != abi::OK);
+                    return;
+                }
+                Err(Errno::ESTALE | Errno::ENOENT) => {
+                    self.served.stale += 1;
+                    return;
+                }
+                Err(errno) if hopeless => {
+                    log::error!(
+                        "{}: request {:#x} could not be answered ({errno}); it stays taken until it \
+                         is offered again",
+                        self.driver.label(),
+                        entry.id
+                    );
+                    return;
+                }
+                Err(errno) => errno,
+            };
+        }
+    }
+
+    /// The answer to a read, in a new arena.
+    fn read_again(&self, take: abi::Take, arena: &mut Option<Arena>) -> abi::Done {
+        let failed = done(take.id, Outcome::Failed(Failure::Io));
+        let Ok(fresh) = Arena::new(take.length as usize) else {
+            return failed;
+        };
+        let take = abi::Take {
+            buffer: fresh.address(),
+            ..take
+        };
+        answer(self.backend, &take, Some(arena.insert(fresh)), self.terms).0
+    }
+
+    fn put_one(&self, entry: abi::Done, mut arena: Option<&mut Arena>) -> nix::Result<()> {
+        let mut entry = [entry];
+        loop {
+            let reply = self.driver.exchange(Call {
+                done: &mut entry,
+                take: &mut [],
+                arena: arena.as_deref_mut(),
+                flags: 0,
+                owner: self.plan.owner,
+                take_min: 0,
+                timeout_ns: 0,
+            });
+            return match reply {
+                Err(Errno::EINTR) => continue,
+                Err(errno) => Err(errno),
+                Ok(_) if entry[0].status < 0 => Err(Errno::from_raw(-entry[0].status)),
+                Ok(_) => Ok(()),
+            };
+        }
+    }
+
+    /// Logs a backend's error; the more there are the more seldom, since the log may be on the very
+    /// disk that fails.
+    #[cold]
+    fn report(&mut self, take: &abi::Take, error: &std::io::Error) {
+        self.served.failed += 1;
+        if self.served.failed.is_power_of_two() {
+            log::warn!(
+                "{}: {} of {} bytes at sector {} failed: {error} (error {} of this thread)",
+                self.driver.label(),
+                crate::Operation::from_abi(take.op).map_or("an unknown operation", |op| op.name()),
+                take.length,
+                take.sector,
+                self.served.failed
+            );
+        }
+    }
+}
+
+fn map<D: Driver>(driver: &D, bytes: usize) -> Result<Arena> {
+    Arena::new(bytes).map_err(|error| {
+        Error::new(
+            driver.label(),
+            format!("map {bytes} bytes for requests"),
+            error,
+        )
+    })
+}
+
+fn find(batch: &[abi::Take], id: u64) -> Option<abi::Take> {
+    batch.iter().find(|take| take.id == id).copied()
+}

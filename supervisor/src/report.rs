@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: MIT
+//! What the log says: one line per change, for the operator who reads it at
+//! three in the morning. Each names the worker, what happened, why, and what
+//! happens next.
+
+use std::fmt;
+use std::time::Duration;
+
+use log::Level;
+
+use crate::state::{Exit, Worker, USAGE};
+
+/// Why a slot was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The worker said that its command line is wrong.
+    Usage,
+    /// More deaths than the operator allows.
+    TooOften,
+}
+
+/// What happens next in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The successor starts at once.
+    Now,
+    /// The successor starts after a pause.
+    In {
+        /// So long.
+        pause: Duration,
+        /// Failures in a row.
+        failures: u32,
+    },
+    /// Nobody starts: the slot is given up.
+    GaveUp(Why),
+    /// Nobody starts: the slot was to end.
+    Nothing,
+}
+
+/// One line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A process was started.
+    Spawned {
+        /// The process.
+        worker: Worker,
+    },
+    /// A start failed.
+    SpawnFailed {
+        /// What the system said.
+        error: String,
+        /// What happens next.
+        next: Next,
+    },
+    /// A start was left out, because the slot's lock is held.
+    Blocked {
+        /// What happens next.
+        next: Next,
+    },
+    /// A worker of an earlier supervisor was taken over.
+    Adopted {
+        /// The process.
+        worker: Worker,
+        /// It is known to be ready.
+        ready: bool,
+    },
+    /// A worker serves.
+    Ready {
+        /// The process.
+        worker: Worker,
+        /// So long after it was started or adopted.
+        after: Duration,
+        /// It never said so, but has lived for long enough.
+        assumed: bool,
+    },
+    /// How long the replacement of a dead worker took, from the death being seen.
+    Failover {
+        /// The dead one.
+        dead: Worker,
+        /// The new one.
+        worker: Worker,
+        /// Until its requests were offered again.
+        requeued: Duration,
+        /// Until the new process ran.
+        spawned: Duration,
+        /// Until it was ready.
+        ready: Duration,
+    },
+    /// A worker died, and the device took its token back.
+    Died {
+        /// The process.
+        worker: Worker,
+        /// How it ended.
+        exit: Exit,
+        /// How long it had been watched.
+        lived: Option<Duration>,
+        /// Requests that were offered again.
+        requeued: u32,
+        /// What happens next.
+        next: Next,
+    },
+    /// A worker died, but the device does not take its token back.
+    Held {
+        /// The process.
+        worker: Worker,
+        /// How long that has lasted.
+        since: Duration,
+        /// What the call said; `None`: a process under this token still lives.
+        error: Option<String>,
+    },
+    /// A worker was told to finish and leave.
+    Draining {
+        /// The process.
+        worker: Worker,
+        /// When SIGKILL follows.
+        timeout: Duration,
+    },
+    /// A worker was sent SIGKILL.
+    Killed {
+        /// The process.
+        worker: Worker,
+        /// Because it did not leave in time.
+        overdue: bool,
+    },
+}
+
+impl Report {
+    /// How loud it is.
+    pub fn level(&self) -> Level {
+        match self {
+            Report::SpawnFailed { .. } | Report::Held { .. } => Level::Error,
+            Report::Died { next, .. } => match next {
+                Next::GaveUp(_) => Level::Error,
+                Next::Nothing => Level::Info,
+                _ => Level::Warn,
+            },
+            Report::Blocked { .. } | Report::Killed { .. } => Level::Warn,
+            Report::Ready { assumed: true, .. } => Level::Warn,
+            _ => Level::Info,
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Code(code @ (USAGE | 3 | 4)) => {
+                let meaning = match *code {
+                    USAGE => "wrong usage",
+                    3 => "the device is not set up",
+                    _ => "the device is gone",
+                };
+                write!(f, "ended with status {code} ({meaning})")
+            }
+            Exit::Code(code) => write!(f, "ended with status {code}"),
+            Exit::Signal(number) => match nix::sys::signal::Signal::try_from(*number) {
+                Ok(signal) => write!(f, "was killed by {signal}"),
+                Err(_) => write!(f, "was killed by signal {number}"),
+            },
+            Exit::Unknown => f.write_str("ended, nobody could tell how"),
+        }
+    }
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Next::Now => f.write_str("a new one starts now"),
+            Next::In { pause, failures } => write!(
+                f,
+                "a new one starts in {} (failures in a row: {failures})",
+                short(*pause)
+            ),
+            Next::GaveUp(Why::Usage) => f.write_str(
+                "GIVEN UP, its requests wait: correct the command line of the worker and \
+                 start the supervisor again",
+            ),
+            Next::GaveUp(Why::TooOften) => f.write_str(
+                "GIVEN UP, it died too often (--intensity, --period), its requests wait: \
+                 see the worker's own messages, and start the supervisor again",
+            ),
+            Next::Nothing => f.write_str("no new one starts"),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::Spawned { worker } => write!(
+                f,
+                "worker {} started as owner {:#018x}, not ready yet",
+                worker.pid, worker.token
+            ),
+            Report::SpawnFailed { error, next } => {
+                write!(f, "no worker could be started: {error}; {next}")
+            }
+            Report::Blocked { next } => write!(
+                f,
+                "no worker started, because a process that the last one left behind still \
+                 holds the slot's lock; {next}"
+            ),
+            Report::Adopted { worker, ready } => write!(
+                f,
+                "worker {} of an earlier supervisor is alive and adopted, {}",
+                worker.pid,
+                if *ready { "ready" } else { "not ready yet" }
+            ),
+            Report::Ready {
+                worker,
+                after,
+                assumed: false,
+            } => write!(f, "worker {} is ready after {}", worker.pid, short(*after)),
+            Report::Ready { worker, after, .. } => write!(
+                f,
+                "worker {} has not said that it is ready, but has lived for {} since it was \
+                 adopted: taken as ready",
+                worker.pid,
+                short(*after)
+            ),
+            Report::Failover {
+                dead,
+                worker,
+                requeued,
+                spawned,
+                ready,
+            } => write!(
+                f,
+                "worker {} took over from {}: requests re-offered after {}, new process after \
+                 {}, ready after {}",
+                worker.pid,
+                dead.pid,
+                short(*requeued),
+                short(*spawned),
+                short(*ready)
+            ),
+            Report::Died {
+                worker,
+                exit,
+                lived,
+                requeued,
+                next,
+            } => {
+                write!(f, "worker {} {exit}", worker.pid)?;
+                if let Some(lived) = lived {
+                    write!(f, " after {}", short(*lived))?;
+                }
+                match requeued {
+                    // The driver re-offers by itself when a worker's last file is closed.
+                    0 => f.write_str("; it held no request any more"),
+                    1 => f.write_str("; 1 request re-offered"),
+                    _ => write!(f, "; {requeued} requests re-offered"),
+                }?;
+                write!(f, "; {next}")
+            }
+            Report::Held {
+                worker,
+                since,
+                error: None,
+            } => write!(
+                f,
+                "worker {} died {} ago, but another process still holds requests as owner \
+                 {:#018x}: they are re-offered, and a new worker starts, when it ends",
+                worker.pid,
+                short(*since),
+                worker.token
+            ),
+            Report::Held {
+                worker,
+                since,
+                error: Some(error),
+            } => write!(
+                f,
+                "worker {} died {} ago, and its requests could not be re-offered: {error}; \
+                 tried again every second, no new worker starts before",
+                worker.pid,
+                short(*since)
+            ),
+            Report::Draining { worker, timeout } => write!(
+                f,
+                "worker {} told to finish and leave, SIGKILL in {}",
+                worker.pid,
+                short(*timeout)
+            ),
+            Report::Killed { worker, overdue } => write!(
+                f,
+                "worker {} sent SIGKILL{}",
+                worker.pid,
+                if *overdue {
+                    ", because it did not leave in time"
+                } else {
+                    ""
+                }
+            ),
+        }
+    }
+}
+
+/// A duration with no more digits than anybody reads.
+pub fn short(duration: Duration) -> String {
+    let secs = duration.as_secs_f64();
+    if secs < 0.001 {
+        format!("{:.0} us", secs * 1e6)
+    } else if secs < 0.01 {
+        format!("{:.1} ms", secs * 1e3)
+    } else if secs < 1.0 {
+        format!("{:.0} ms", secs * 1e3)
+    } else if secs < 60.0 {
+        format!("{secs:.1} s")
+    } else {
+        humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_says_who_how_after_what_and_what_next() {
+        let report = Report::Died {
+            worker: Worker {
+                pid: 4242,
+                token: 7,
+            },
+            exit: Exit::Signal(9),
+            lived: Some(Duration::from_millis(3210)),
+            requeued: 17,
+            next: Next::In {
+                pause: Duration::from_millis(200),
+                failures: 2,
+            },
+        };
+        assert_eq!(
+            report.to_string(),
+            "worker 4242 was killed by SIGKILL after 3.2 s; 17 requests re-offered; a new one \
+             starts in 200 ms (failures in a row: 2)"
+        );
+    }
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: MIT
+//! What outlives a supervisor: a locked file for every worker, in the runtime
+//! directory.
+//!
+//! A worker inherits `NAME.worker.K.lock` open and locked; the lock is free when
+//! the worker, and whatever it left behind with its descriptors, has ended. In
+//! the file stands what a later supervisor must know, a line each, written as it
+//! becomes true:
+//!
+//! ```text
+//! token=0x0123456789abcdef   by the supervisor, before there is a process
+//! pid=4242                   by the process itself, before it becomes the worker
+//! start=123456               by the supervisor: field 22 of /proc/PID/stat
+//! ready                      by the supervisor, when the worker said so
+//! ```
+//!
+//! An empty file says that nobody is owed anything.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::{fcntl, FcntlArg};
+
+use crate::exit::Failure;
+use crate::state::Worker;
+use crate::sys;
+
+/// The files of one device in the runtime directory.
+#[derive(Debug)]
+pub struct Slots {
+    dir: PathBuf,
+    name: String,
+    /// Held for as long as this supervisor lives; workers do not inherit it.
+    _supervisor: File,
+}
+
+/// What a slot's file says about an earlier supervisor's worker.
+#[derive(Debug)]
+pub enum Found {
+    /// Nobody was here.
+    Nobody,
+    /// It is alive.
+    Alive {
+        /// The process.
+        worker: Worker,
+        /// The process itself.
+        pidfd: OwnedFd,
+        /// It had said that it is ready.
+        ready: bool,
+    },
+    /// It died while nobody watched; its token may still hold requests.
+    Died(Worker),
+    /// The lock is held, and the file does not say by whom.
+    Unknown,
+}
+
+impl Slots {
+    /// Takes the device `name` (abctl0) for this supervisor. Fails with status 5
+    /// if another one has it.
+    pub fn open(dir: &Path, name: &str) -> Result<Slots, Failure> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder
+            .create(dir)
+            .with_context(|| format!("{}: cannot create the directory", dir.display()))?;
+        let path = dir.join(format!("{name}.supervisor.lock"));
+        let mut file =
+            open(&path).with_context(|| format!("{}: cannot open the lock", path.display()))?;
+        let locked = try_lock_for_this_process(&file)
+            .with_context(|| format!("{}: cannot take the lock", path.display()))?;
+        if !locked {
+            let mut pid = String::new();
+            // Only for the message: an unreadable pid spoils nothing.
+            let _ = file.read_to_string(&mut pid);
+            return Err(Failure::busy(format!(
+                "{name}: another supervisor has this device (pid {})\n\
+                 stop that one first: two would start two sets of workers",
+                pid.trim()
+            )));
+        }
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .with_context(|| format!("{}: cannot write", path.display()))?;
+        Ok(Slots {
+            dir: dir.to_path_buf(),
+            name: name.to_owned(),
+            _supervisor: file,
+        })
+    }
+
+    /// Where the workers send their READY=1. The same for every supervisor of
+    /// this device, so that adopted workers reach their new one.
+    pub fn notify_path(&self) -> PathBuf {
+        self.dir.join(format!("{}.notify", self.name))
+    }
+
+    fn path(&self, slot: usize) -> PathBuf {
+        self.dir.join(format!("{}.worker.{slot}.lock", self.name))
+    }
+
+    /// The highest slot there is a file of, plus one.
+    pub fn count(&self) -> io::Result<usize> {
+        let prefix = format!("{}.worker.", self.name);
+        let mut count = 0;
+        for entry in self.dir.read_dir()? {
+            let name = entry?.file_name();
+            let number = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(".lock"))
+                .and_then(|number| number.parse::<usize>().ok());
+            count = count.max(number.map_or(0, |number| number + 1));
+        }
+        Ok(count)
+    }
+
+    /// Opens and locks a slot for a process to come; `None` if it is held.
+    pub fn take(&self, slot: usize, token: u64) -> io::Result<Option<File>> {
+        let mut file = open(&self.path(slot))?;
+        if !sys::try_lock(&file)? {
+            return Ok(None);
+        }
+        file.set_len(0)?;
+        writeln!(file, "token={token:#018x}")?;
+        Ok(Some(file))
+    }
+
+    /// Adds a line to a slot's record.
+    fn add(&self, slot: usize, line: &str) -> io::Result<()> {
+        let path = self.path(slot);
+        let mut file = OpenOptions::new().append(true).open(path)?;
+        file.write_all(format!("{line}\n").as_bytes())
+    }
+
+    /// Notes that the process runs.
+    pub fn started(&self, slot: usize, pid: u32) -> io::Result<()> {
+        self.add(slot, &format!("start={}", start_time(pid)?))
+    }
+
+    /// Notes that the worker is ready.
+    pub fn ready(&self, slot: usize) -> io::Result<()> {
+        self.add(slot, "ready")
+    }
+
+    /// Clears a slot's record.
+    pub fn forget(&self, slot: usize) -> io::Result<()> {
+        match OpenOptions::new().write(true).open(self.path(slot)) {
+            Ok(file) => file.set_len(0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Who is in a slot.
+    pub fn find(&self, slot: usize) -> io::Result<Found> {
+        let mut file = match OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.path(slot))
+        {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nobody),
+            Err(error) => return Err(error),
+        };
+        let mut text = String::new();
+        Read::by_ref(&mut file)
+            .take(4096)
+            .read_to_string(&mut text)?;
+        let record = Record::parse(&text);
+        // Free: the lock we have just taken ends with `file`.
+        let held = !sys::try_lock(&file)?;
+        let Some(token) = record.token else {
+            return Ok(if held { Found::Unknown } else { Found::Nobody });
+        };
+        let worker = Worker {
+            pid: record.pid.unwrap_or(0),
+            token,
+        };
+        if !held {
+            return Ok(Found::Died(worker));
+        }
+        let Some(pid) = record.pid else {
+            return Ok(Found::Unknown);
+        };
+        // First the descriptor, then the look: what it then means is that process.
+        let Ok(pidfd) = sys::pidfd_open(pid) else {
+            return Ok(Found::Died(worker));
+        };
+        let same = match record.start {
+            Some(start) => start_time(pid).is_ok_and(|now| now == start),
+            None => has_open(pid, &file),
+        };
+        Ok(if same {
+            Found::Alive {
+                worker,
+                pidfd,
+                ready: record.ready,
+            }
+        } else {
+            Found::Died(worker)
+        })
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.mode(0o600).open(path)
+}
+
+/// Takes a lock that is this process's own: unlike a worker's, a child has no part in it, not
+/// even between fork and exec, so that it is free in the moment this process ends.
+fn try_lock_for_this_process(file: &File) -> nix::Result<bool> {
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_SETLK(&whole)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Record {
+    token: Option<u64>,
+    pid: Option<u32>,
+    start: Option<u64>,
+    ready: bool,
+}
+
+impl Record {
+    fn parse(text: &str) -> Record {
+        let mut record = Record::default();
+        // A line without its end was being written when its writer died.
+        for line in text.split_inclusive('\n') {
+            let Some(line) = line.strip_suffix('\n') else {
+                continue;
+            };
+            match line.split_once('=') {
+                Some(("token", token)) => record.token = abuse::owner::parse(token),
+                Some(("pid", pid)) => record.pid = pid.parse().ok(),
+                Some(("start", start)) => record.start = start.parse().ok(),
+                None if line == "ready" => record.ready = true,
+                _ => {}
+            }
+        }
+        record
+    }
+}
+
+/// When a process started, in ticks since boot: with its pid, its identity.
+fn start_time(pid: u32) -> io::Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, in parentheses, may hold anything; field 3 follows the last one.
+    stat.rsplit_once(')')
+        .and_then(|(_, fields)| fields.split_whitespace().nth(19))
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Whether a process has this very file open.
+fn has_open(pid: u32, file: &File) -> bool {
+    let same = || -> io::Result<bool> {
+        let wanted = file.metadata()?;
+        for entry in Path::new(&format!("/proc/{pid}/fd")).read_dir()? {
+            if let Ok(open) = std::fs::metadata(entry?.path()) {
+                if (open.dev(), open.ino()) == (wanted.dev(), wanted.ino()) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    };
+    same().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_cut_off_in_the_middle_says_what_was_whole() {
+        let record = Record::parse("token=0x00000000000000ff\npid=42\nstart=99\nready\n");
+        assert_eq!(record.token, Some(255));
+        assert_eq!((record.pid, record.start), (Some(42), Some(99)));
+        assert!(record.ready);
+        let record = Record::parse("token=0xff\npid=4");
+        assert_eq!((record.token, record.pid), (Some(255), None));
+    }
+
+    #[test]
+    fn a_process_is_told_from_its_successor_by_its_start() {
+        let me = std::process::id();
+        assert_eq!(start_time(me).unwrap(), start_time(me).unwrap());
+        assert!(start_time(me).unwrap() > start_time(1).unwrap());
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+//! Starting one worker: its token, its lock, its socket, its pidfd.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::unistd::{access, AccessFlags};
+
+use crate::slots::Slots;
+use crate::state::Worker;
+use crate::sys;
+
+/// A command line with every `{ctl}` in its arguments replaced by the control node.
+pub fn with_control_node(command: &[OsString], node: &Path) -> Vec<OsString> {
+    let replace = |word: &OsString| {
+        let (pattern, node) = (b"{ctl}", node.as_os_str().as_bytes());
+        let mut rest = word.as_bytes();
+        let mut out = Vec::with_capacity(rest.len());
+        while let Some(at) = rest.windows(pattern.len()).position(|part| part == pattern) {
+            out.extend_from_slice(&rest[..at]);
+            out.extend_from_slice(node);
+            rest = &rest[at + pattern.len()..];
+        }
+        out.extend_from_slice(rest);
+        OsString::from_vec(out)
+    };
+    command.iter().map(replace).collect()
+}
+
+/// Whether there is such a program, on the path or where it says.
+pub fn program_exists(program: &OsStr) -> bool {
+    let runs = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+    if program.as_bytes().contains(&b'/') {
+        return runs(Path::new(program));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| runs(&dir.join(program)))
+}
+
+/// Random numbers from the kernel: owner tokens nobody guesses or repeats.
+#[derive(Debug)]
+pub struct Random(File);
+
+impl Random {
+    /// Opens the source once, so that it does not fail later for want of a descriptor.
+    pub fn open() -> io::Result<Random> {
+        File::open("/dev/urandom").map(Random)
+    }
+
+    /// The next number.
+    pub fn next(&self) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        (&self.0).read_exact(&mut bytes)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+}
+
+/// What came of a spawn.
+#[derive(Debug)]
+pub enum Spawned {
+    /// It runs.
+    Running(Worker, OwnedFd),
+    /// Something still holds the slot's lock.
+    Blocked,
+}
+
+/// Starts a worker in a slot, as owner `token`.
+pub fn spawn(command: &[OsString], slots: &Slots, slot: usize, token: u64) -> io::Result<Spawned> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let Some(lock) = slots.take(slot, token)? else {
+        return Ok(Spawned::Blocked);
+    };
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env(abuse::owner::VARIABLE, format!("{token:#018x}"))
+        .env(abuse::notify::VARIABLE, slots.notify_path())
+        // These were meant for this supervisor.
+        .env_remove("WATCHDOG_USEC")
+        .env_remove("WATCHDOG_PID")
+        .stdin(Stdio::null())
+        // Ctrl-C is for the supervisor, which then tells the workers in order.
+        .process_group(0);
+    sys::inherit_lock(&mut command, lock);
+    let child = command.spawn();
+    // Our own copy of the lock goes here: from now on only the worker has it.
+    drop(command);
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => {
+            slots.forget(slot)?;
+            return Err(error);
+        }
+    };
+    let pid = child.id();
+    // A child that nobody has waited for keeps its pid: this is that process.
+    match sys::pidfd_open(pid) {
+        Ok(pidfd) => Ok(Spawned::Running(Worker { pid, token }, pidfd)),
+        Err(error) => {
+            // A worker that cannot be watched must not run.
+            child.kill()?;
+            child.wait()?;
+            Err(error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_node_goes_wherever_it_is_asked_for() {
+        let words = ["run", "{ctl}", "--on={ctl},{ctl}", "{ctl", "{}"].map(OsString::from);
+        let out = with_control_node(&words, Path::new("/dev/abctl7"));
+        let dev = "/dev/abctl7";
+        assert_eq!(
+            out,
+            ["run", dev, "--on=/dev/abctl7,/dev/abctl7", "{ctl", "{}"].map(OsString::from)
+        );
+    }
+
+    #[test]
+    fn a_missing_program_is_known_before_it_is_needed() {
+        assert!(program_exists(OsStr::new("sh")));
+        assert!(program_exists(OsStr::new("/bin/sh")));
+        assert!(!program_exists(OsStr::new("/bin")));
+        assert!(!program_exists(OsStr::new("no-such-program-here")));
+    }
+}

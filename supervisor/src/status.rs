@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+//! How it stands, in words: one line for the device, one for each slot.
+
+use log::Level;
+
+use crate::group::{Group, Health};
+use crate::policy::Time;
+use crate::report::{short, Why};
+use crate::state::State;
+
+/// How loud a change to this is.
+pub fn level(health: Health) -> Level {
+    match health {
+        Health::Served | Health::Ending => Level::Info,
+        Health::Degraded | Health::Unserved => Level::Warn,
+        Health::Failed => Level::Error,
+    }
+}
+
+/// The device in one line.
+pub fn summary(name: &str, group: &Group) -> String {
+    let (ready, wanted) = (group.ready(), group.wanted());
+    let given_up = match group.given_up() {
+        0 => String::new(),
+        count => format!(", {count} given up"),
+    };
+    match group.health() {
+        Health::Served => format!("{name}: served by {ready} of {wanted} workers"),
+        Health::Degraded => {
+            format!("{name}: served by only {ready} of {wanted} workers{given_up}")
+        }
+        Health::Unserved => format!(
+            "{name}: served by none of {wanted} workers{given_up}; requests wait in the kernel"
+        ),
+        Health::Failed => format!(
+            "{name}: FAILED: all {wanted} workers were given up; requests wait in the kernel \
+             until the supervisor is started again"
+        ),
+        Health::Ending => format!("{name}: ending"),
+    }
+}
+
+/// Everything, a line each.
+pub fn lines(name: &str, group: &Group, now: Time) -> Vec<String> {
+    let mut lines = vec![summary(name, group)];
+    for (number, slot) in group.slots().iter().enumerate() {
+        let since = |at: Time| short(now.saturating_sub(at));
+        let state = match slot.state() {
+            State::Off => "off".to_owned(),
+            State::Starting => "starting".to_owned(),
+            State::Spawned {
+                worker, since: at, ..
+            } => {
+                format!("worker {} not ready yet, for {}", worker.pid, since(*at))
+            }
+            State::Ready { worker, since: at } => {
+                format!("worker {} ready for {}", worker.pid, since(*at))
+            }
+            State::Draining { worker, kill_at } => match kill_at {
+                Some(at) => format!(
+                    "worker {} finishing, SIGKILL in {}",
+                    worker.pid,
+                    short(at.saturating_sub(now))
+                ),
+                None => format!("worker {} killed, not dead yet", worker.pid),
+            },
+            State::Dead(dead) => format!(
+                "worker {} dead for {}, its requests not yet re-offered",
+                dead.worker.pid,
+                since(dead.seen)
+            ),
+            State::Backoff { until } => {
+                format!(
+                    "a new worker starts in {}",
+                    short(until.saturating_sub(now))
+                )
+            }
+            State::GaveUp(Why::Usage) => "given up: wrong usage".to_owned(),
+            State::GaveUp(Why::TooOften) => "given up: died too often".to_owned(),
+        };
+        let failures = match slot.failures() {
+            0 => String::new(),
+            count => format!("; failures in a row: {count}"),
+        };
+        lines.push(format!("{name}/{number}: {state}{failures}"));
+    }
+    lines
+}
