@@ -786,9 +786,9 @@ impl<P, Q: Process> Ledger<P, Q> {
         }
         self.refused = self.refused.wrapping_add(u64::from(outcome.refused));
         let slots = &self.slots;
-        let key = |index: &u32| slots.get(*index as usize).map_or(0, |slot| slot.arrival);
+        let arrival = |index: u32| slots.get(index as usize).map_or(0, |slot| slot.arrival);
         if let Some(list) = self.scratch.get_mut(..chosen) {
-            list.sort_unstable_by_key(key);
+            sort_by(list, arrival);
         }
         // Two passes: a death is shared by all that its owner held, so nobody's hands are emptied
         // before everybody has been counted.
@@ -1132,6 +1132,32 @@ impl<P, Q: Process> Ledger<P, Q> {
             None => self.tail = index,
         }
         self.queued = self.queued.saturating_add(1);
+    }
+}
+
+/// Sorts in place; a heap sort, since the library's sorts have a panic in them.
+fn sort_by(list: &mut [u32], key: impl Fn(u32) -> u64) {
+    let sift = |list: &mut [u32], mut top: usize, end: usize| loop {
+        let mut child = top.saturating_mul(2).saturating_add(1);
+        if child >= end {
+            return;
+        }
+        let at = |list: &[u32], index: usize| list.get(index).map_or(0, |&item| key(item));
+        if child + 1 < end && at(list, child) < at(list, child + 1) {
+            child += 1;
+        }
+        if at(list, top) >= at(list, child) {
+            return;
+        }
+        list.swap(top, child);
+        top = child;
+    };
+    for top in (0..list.len() / 2).rev() {
+        sift(list, top, list.len());
+    }
+    for end in (1..list.len()).rev() {
+        list.swap(0, end);
+        sift(list, 0, end);
     }
 }
 
