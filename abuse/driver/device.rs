@@ -51,9 +51,15 @@ enum Life {
     /// No disk.
     Empty,
     /// A disk, and the hold on the module that goes with it.
-    Ready { disk: Disk<Device>, shape: Setup, _module: ModuleRef },
+    Ready {
+        disk: Disk<Device>,
+        shape: Setup,
+        _module: ModuleRef,
+    },
     /// A dead disk that is being removed, until the work has taken it.
-    Resetting { remains: Option<(Disk<Device>, ModuleRef)> },
+    Resetting {
+        remains: Option<(Disk<Device>, ModuleRef)>,
+    },
 }
 
 /// One device.
@@ -186,7 +192,11 @@ impl Device {
         drop(old);
         match Disk::new(this.number, shape, this.clone()) {
             Ok(disk) => {
-                *life = Life::Ready { disk, shape: *shape, _module: module };
+                *life = Life::Ready {
+                    disk,
+                    shape: *shape,
+                    _module: module,
+                };
                 Ok(())
             }
             Err(error) => {
@@ -206,7 +216,10 @@ impl Device {
             return match &*life {
                 Life::Resetting { .. } => {
                     let draining = this.ledger.lock().busy();
-                    Ok(Some(ResetBegun { failed: 0, draining }))
+                    Ok(Some(ResetBegun {
+                        failed: 0,
+                        draining,
+                    }))
                 }
                 _ => Ok(None),
             };
@@ -214,7 +227,10 @@ impl Device {
         let kill = || {
             let mut ledger = this.ledger.lock();
             let failed = ledger.kill();
-            ResetBegun { failed, draining: ledger.busy() }
+            ResetBegun {
+                failed,
+                draining: ledger.busy(),
+            }
         };
         let begun = if force {
             kill()
@@ -227,13 +243,18 @@ impl Device {
         disk.mark_dead();
         let before = core::mem::replace(&mut *life, Life::Resetting { remains: None });
         if let Life::Ready { disk, _module, .. } = before {
-            *life = Life::Resetting { remains: Some((disk, _module)) };
+            *life = Life::Resetting {
+                remains: Some((disk, _module)),
+            };
         }
         drop(life);
         this.wake(Wake::everybody());
         this.workers.notify_all();
         this.end_condemned();
-        let _ = this.work.queue().enqueue::<Arc<Device>, TEARDOWN>(this.clone());
+        let _ = this
+            .work
+            .queue()
+            .enqueue::<Arc<Device>, TEARDOWN>(this.clone());
         Ok(Some(begun))
     }
 
@@ -279,7 +300,10 @@ impl Device {
     /// A worker has come: the disk is live.
     pub(crate) fn mark_live(this: &Arc<Self>) {
         if this.live.load(Relaxed) == 0 && this.live.xchg(1, Relaxed) == 0 {
-            let _ = this.work.queue().enqueue::<Arc<Device>, WELCOME>(this.clone());
+            let _ = this
+                .work
+                .queue()
+                .enqueue::<Arc<Device>, WELCOME>(this.clone());
         }
     }
 
@@ -391,7 +415,11 @@ impl Device {
     /// `min` requests. The caller has just looked, under this very lock.
     pub(crate) fn sleep(
         &self,
-        ledger: &mut kernel::sync::lock::Guard<'_, DeviceLedger, kernel::sync::lock::spinlock::SpinLockBackend>,
+        ledger: &mut kernel::sync::lock::Guard<
+            '_,
+            DeviceLedger,
+            kernel::sync::lock::spinlock::SpinLockBackend,
+        >,
         min: u32,
         deadline: u64,
     ) -> Woken {
@@ -399,7 +427,11 @@ impl Device {
             return Woken::Late;
         };
         let patient = ledger.sleep(min);
-        let queue = if patient { &self.patient } else { &self.workers };
+        let queue = if patient {
+            &self.patient
+        } else {
+            &self.workers
+        };
         let woken = queue.wait_interruptible_timeout(ledger, left);
         ledger.rise(patient);
         match woken {
@@ -437,7 +469,11 @@ impl Device {
             Life::Resetting { .. } => (abi::STATE_RESETTING, Setup::default(), 0),
             Life::Ready { disk, shape, .. } => {
                 let live = self.live.load(Relaxed) != 0;
-                let state = if live { abi::STATE_LIVE } else { abi::STATE_READY };
+                let state = if live {
+                    abi::STATE_LIVE
+                } else {
+                    abi::STATE_READY
+                };
                 (state, *shape, disk.openers())
             }
         };
@@ -505,7 +541,11 @@ impl Queue for Device {
             crate::ledger::Op::Flush => true,
             _ => false,
         };
-        let arrival = Arrival { op, bytes: request.bytes(), v1 };
+        let arrival = Arrival {
+            op,
+            bytes: request.bytes(),
+            v1,
+        };
         let now = task::now();
         let wake = self.ledger.lock().enqueue(tag, arrival, request, now)?;
         self.wake(wake);
@@ -519,10 +559,14 @@ impl WorkItem<TEARDOWN> for Device {
     /// Removes a dead disk; what was in the middle of a copy has been ended when this is over.
     fn run(this: Arc<Device>) {
         let mut life = this.life.lock();
-        let Life::Resetting { remains } = &mut *life else { return };
+        let Life::Resetting { remains } = &mut *life else {
+            return;
+        };
         let remains = remains.take();
         drop(life);
-        let Some((disk, module)) = remains else { return };
+        let Some((disk, module)) = remains else {
+            return;
+        };
         drop(disk);
         this.retire();
         *this.life.lock() = Life::Empty;

@@ -79,7 +79,11 @@ impl<T: Queue> Disk<T> {
         core::mem::forget(unadded);
         let disk = NonNull::new(disk).ok_or(ENOMEM)?;
         // INVARIANT: Added above.
-        Ok(Disk { disk, set: set.into_inner(), data })
+        Ok(Disk {
+            disk,
+            set: set.into_inner(),
+            data,
+        })
     }
 
     /// Refuses new I/O from now on. What was queued must still be ended. Does not wait.
@@ -198,7 +202,7 @@ impl TagSet {
         set.queue_depth = shape.depth;
         set.numa_node = bindings::NUMA_NO_NODE;
         // The worker decides on order; a scheduler is a write to sysfs away.
-        set.flags = bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT as u32;
+        set.flags = bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT;
         let set = KBox::into_pin(KBox::new(Opaque::new(set), GFP_KERNEL)?);
         // SAFETY: Initialised above and pinned.
         to_result(unsafe { bindings::blk_mq_alloc_tag_set(set.get()) })?;
@@ -206,7 +210,9 @@ impl TagSet {
     }
 
     fn get(&self) -> *mut bindings::blk_mq_tag_set {
-        self.0.as_ref().map_or(core::ptr::null_mut(), |set| set.get())
+        self.0
+            .as_ref()
+            .map_or(core::ptr::null_mut(), |set| set.get())
     }
 
     fn into_inner(mut self) -> Pin<KBox<Opaque<bindings::blk_mq_tag_set>>> {
@@ -320,7 +326,8 @@ impl<T: Queue> Ops<T> {
         // SAFETY: As above; the queue data were set by `Disk::new` and outlive the queue.
         let target = unsafe { &*((*(*hctx).queue).queuedata as *const T) };
         // SAFETY: As above.
-        let (queue, depth) = unsafe { ((*hctx).queue_num, (*(*(*hctx).queue).tag_set).queue_depth) };
+        let (queue, depth) =
+            unsafe { ((*hctx).queue_num, (*(*(*hctx).queue).tag_set).queue_depth) };
         // SAFETY: As above.
         let tag = unsafe { (*request).tag } as u32;
         let tag = queue.wrapping_mul(depth).wrapping_add(tag);
