@@ -92,14 +92,18 @@ pub(crate) struct Device {
     teardown: Work<Device, TEARDOWN>,
     #[pin]
     welcome: Work<Device, WELCOME>,
+    #[pin]
+    watch: Work<Device, WATCH>,
 }
 
 const TEARDOWN: u64 = 0;
 const WELCOME: u64 = 1;
+const WATCH: u64 = 2;
 
 impl_has_work! {
     impl HasWork<Self, 0> for Device { self.teardown }
     impl HasWork<Self, 1> for Device { self.welcome }
+    impl HasWork<Self, 2> for Device { self.watch }
 }
 
 /// How a reset began.
@@ -147,6 +151,7 @@ impl Device {
                 files: Atomic::new(0),
                 teardown <- new_work!("abuse::teardown"),
                 welcome <- new_work!("abuse::welcome"),
+                watch <- new_work!("abuse::watch"),
             }),
             GFP_KERNEL,
         )
@@ -197,6 +202,12 @@ impl Device {
                     shape: *shape,
                     _module: module,
                 };
+                if shape.lease_ns > 0 || shape.no_server_ns > 0 {
+                    let _ = this
+                        .work
+                        .queue()
+                        .enqueue::<Arc<Device>, WATCH>(this.clone());
+                }
                 Ok(())
             }
             Err(error) => {
@@ -248,6 +259,7 @@ impl Device {
             };
         }
         drop(life);
+        this.settled.notify_all();
         this.wake(Wake::everybody());
         this.workers.notify_all();
         this.end_condemned();
@@ -589,6 +601,47 @@ impl WorkItem<WELCOME> for Device {
         };
         disk.announce(c"ABUSE_STATE=live");
         disk.scan(look);
+    }
+}
+
+impl WorkItem<WATCH> for Device {
+    type Pointer = Arc<Device>;
+
+    /// Keeps the time limits of a disk for as long as it is there: offers again what was held too
+    /// long, within the fencing rule, and fails what nobody has claimed for too long.
+    fn run(this: Arc<Device>) {
+        /// Looks per time limit: a limit is kept to a quarter of itself.
+        const LOOKS: u64 = 4;
+        let mut life = this.life.lock();
+        loop {
+            let Life::Ready { shape, .. } = &*life else {
+                return;
+            };
+            let (lease, no_server) = (shape.lease_ns, shape.no_server_ns);
+            let limits = [lease, no_server].into_iter().filter(|&limit| limit > 0);
+            let Some(least) = limits.min() else {
+                return;
+            };
+            let deadline = task::now().saturating_add(least / LOOKS);
+            // Back early when the life cycle goes on.
+            if let Some(left) = jiffies_left(deadline) {
+                let _ = this.settled.wait_interruptible_timeout(&mut life, left);
+            }
+            if !matches!(&*life, Life::Ready { .. }) {
+                return;
+            }
+            drop(life);
+            if lease > 0 {
+                this.requeue(Why::Asked, |held| held.held_for >= lease);
+            }
+            if no_server > 0 {
+                let failed = this.ledger.lock().fail_unclaimed(no_server, task::now());
+                if failed > 0 {
+                    this.end_condemned();
+                }
+            }
+            life = this.life.lock();
+        }
     }
 }
 

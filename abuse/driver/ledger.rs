@@ -505,6 +505,23 @@ impl<P, Q: Process> Ledger<P, Q> {
         failed
     }
 
+    /// Condemns what nobody has claimed for `age` nanoseconds or longer.
+    pub(crate) fn fail_unclaimed(&mut self, age: u64, now: u64) -> u32 {
+        let mut failed = 0u32;
+        let mut index = self.head;
+        while let Some(slot) = self.slots.get(index as usize) {
+            let (next, old) = (slot.next, now.saturating_sub(slot.since) >= age);
+            if old {
+                self.unlink(index);
+                self.queued = self.queued.saturating_sub(1);
+                self.condemn(index);
+                failed = failed.wrapping_add(1);
+            }
+            index = next;
+        }
+        failed
+    }
+
     /// Gives the next condemned request, to be ended with an error.
     pub(crate) fn condemned_pop(&mut self) -> Option<P> {
         let index = self.condemned;
