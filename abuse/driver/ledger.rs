@@ -114,8 +114,18 @@ pub(crate) struct Holder<Q> {
 impl<Q> Holder<Q> {
     /// An entry of the table that belongs to nobody.
     pub(crate) fn vacant() -> Self {
-        let who = Who { file: 0, token: 0, process: 0 };
-        Holder { who, process: None, held: 0, open: false, suspect: false }
+        let who = Who {
+            file: 0,
+            token: 0,
+            process: 0,
+        };
+        Holder {
+            who,
+            process: None,
+            held: 0,
+            open: false,
+            suspect: false,
+        }
     }
 
     /// The worker this entry stands for.
@@ -240,7 +250,11 @@ impl Wake {
 
     /// Everybody: the device's fate has changed.
     pub(crate) fn everybody() -> Wake {
-        Wake { one: true, patient: true, pollers: true }
+        Wake {
+            one: true,
+            patient: true,
+            pollers: true,
+        }
     }
 }
 
@@ -460,7 +474,10 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// The last generation any tag has reached.
     fn next_floor(&self) -> u64 {
-        self.slots.iter().map(|slot| slot.generation).fold(self.floor, u64::max)
+        self.slots
+            .iter()
+            .map(|slot| slot.generation)
+            .fold(self.floor, u64::max)
     }
 
     /// Ends the disk: what is queued or taken is condemned, what is being copied is doomed. Nothing
@@ -490,7 +507,9 @@ impl<P, Q: Process> Ledger<P, Q> {
         let mut failed = 0u32;
         for index in 0..self.slots.len() {
             let index = index as u32;
-            let Some(slot) = self.slots.get(index as usize) else { break };
+            let Some(slot) = self.slots.get(index as usize) else {
+                break;
+            };
             match slot.state {
                 State::Queued => {
                     self.unlink(index);
@@ -541,7 +560,9 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Requests that have not left the ledger.
     pub(crate) fn pending(&self) -> u32 {
-        self.queued.saturating_add(self.taken).saturating_add(self.busy)
+        self.queued
+            .saturating_add(self.taken)
+            .saturating_add(self.busy)
     }
 
     /// Requests nobody has taken.
@@ -717,7 +738,14 @@ impl<P, Q: Process> Ledger<P, Q> {
             return Err(Refusal::Unknown);
         };
         slot.state = State::Finishing;
-        let finish = Finish { slot: index, id, request, op: slot.op, bytes: slot.bytes, from_queue };
+        let finish = Finish {
+            slot: index,
+            id,
+            request,
+            op: slot.op,
+            bytes: slot.bytes,
+            from_queue,
+        };
         if from_queue {
             self.unlink(index);
             self.queued = self.queued.saturating_sub(1);
@@ -744,7 +772,11 @@ impl<P, Q: Process> Ledger<P, Q> {
                 counts.failed += 1;
             }
         });
-        Ended { request: finish.request, doomed: false, wake }
+        Ended {
+            request: finish.request,
+            doomed: false,
+            wake,
+        }
     }
 
     /// The data could not be had: the request stays where it was, under the same id.
@@ -780,7 +812,9 @@ impl<P, Q: Process> Ledger<P, Q> {
             if slot.state != State::Taken {
                 continue;
             }
-            let Some(holder) = self.holders.get(slot.holder as usize) else { continue };
+            let Some(holder) = self.holders.get(slot.holder as usize) else {
+                continue;
+            };
             let held = Held {
                 id: id(slot.generation, index as u32),
                 held_for: now.saturating_sub(slot.since),
@@ -810,15 +844,21 @@ impl<P, Q: Process> Ledger<P, Q> {
         // Two passes: a death is shared by all that its owner held, so nobody's hands are emptied
         // before everybody has been counted.
         for place in 0..chosen {
-            let Some(&index) = self.scratch.get(place) else { break };
+            let Some(&index) = self.scratch.get(place) else {
+                break;
+            };
             self.count_death(index, why);
         }
         let mut after = NONE;
         for place in 0..chosen {
-            let Some(&index) = self.scratch.get(place) else { break };
+            let Some(&index) = self.scratch.get(place) else {
+                break;
+            };
             self.release(index);
             let limit = self.policies.max_attempts;
-            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
+            let Some(slot) = self.slots.get_mut(index as usize) else {
+                continue;
+            };
             slot.generation = slot.generation.wrapping_add(1);
             slot.since = now;
             let (op, guilty) = (slot.op, limit > 0 && u32::from(slot.lone_deaths) >= limit);
@@ -838,8 +878,12 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Counts the death of a request's owner, if that is why it is offered again.
     fn count_death(&mut self, index: u32, why: Why) {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
-        let Some(holder) = self.holders.get(slot.holder as usize) else { return };
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
+        let Some(holder) = self.holders.get(slot.holder as usize) else {
+            return;
+        };
         let died = match why {
             Why::Closed(dying) => dying,
             _ => !holder.process.as_ref().is_some_and(Process::is_alive),
@@ -862,7 +906,9 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Whether an entry found earlier is still this worker's.
     pub(crate) fn holder_is(&self, index: u32, who: &Who) -> bool {
-        self.holders.get(index as usize).is_some_and(|holder| holder.open && holder.who == *who)
+        self.holders
+            .get(index as usize)
+            .is_some_and(|holder| holder.open && holder.who == *who)
     }
 
     /// Enters a worker. Its process comes back if the table is full.
@@ -871,7 +917,13 @@ impl<P, Q: Process> Ledger<P, Q> {
             return Err(process);
         };
         if let Some(holder) = self.holders.get_mut(index) {
-            *holder = Holder { who, process: Some(process), held: 0, open: true, suspect: false };
+            *holder = Holder {
+                who,
+                process: Some(process),
+                held: 0,
+                open: true,
+                suspect: false,
+            };
         }
         Ok(index as u32)
     }
@@ -961,7 +1013,11 @@ impl<P, Q: Process> Ledger<P, Q> {
         if patient {
             self.patience = u32::MAX;
         }
-        Wake { one, patient, pollers: true }
+        Wake {
+            one,
+            patient,
+            pollers: true,
+        }
     }
 
     // --- v1 -------------------------------------------------------------------------------------
@@ -1053,7 +1109,11 @@ impl<P, Q: Process> Ledger<P, Q> {
         if let Some(op) = self.slots.get(index as usize).map(|slot| slot.op) {
             self.count(op, |counts| counts.failed += 1);
         }
-        Ended { request, doomed: true, wake }
+        Ended {
+            request,
+            doomed: true,
+            wake,
+        }
     }
 
     /// The request of a slot has left; its id is history.
@@ -1077,7 +1137,9 @@ impl<P, Q: Process> Ledger<P, Q> {
     }
 
     fn let_go(&mut self, index: u32) {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
         if let Some(holder) = self.holders.get_mut(slot.holder as usize) {
             holder.held = holder.held.saturating_sub(1);
             holder.suspect = false;
@@ -1101,7 +1163,9 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Takes a slot out of the queue.
     fn unlink(&mut self, index: u32) {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
         let (prev, next) = (slot.prev, slot.next);
         slot.prev = NONE;
         slot.next = NONE;
@@ -1122,7 +1186,10 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// As [`Ledger::insert`], for a slot that is known to belong behind `after`.
     fn insert_after(&mut self, index: u32, after: u32) {
-        let arrival = self.slots.get(index as usize).map_or(0, |slot| slot.arrival);
+        let arrival = self
+            .slots
+            .get(index as usize)
+            .map_or(0, |slot| slot.arrival);
         let mut prev = after;
         let mut next = match self.slots.get(after as usize) {
             Some(slot) => slot.next,

@@ -6,3 +6,14 @@ type Store<T> = Vec<T>;
 
 #[path = "../../ledger.rs"]
 mod ledger;
+
+#[cfg(test)]
+#[allow(dead_code)]
+#[path = "../../../uapi/abi.rs"]
+mod abi;
+#[cfg(test)]
+#[rustfmt::skip]
+#[path = "../../shape.rs"]
+mod shape;
+#[cfg(test)]
+mod shapes;
