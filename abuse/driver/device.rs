@@ -279,7 +279,8 @@ impl Device {
             };
             let woken = self.settled.wait_interruptible_timeout(&mut life, left);
             if matches!(woken, CondVarTimeoutResult::Signal { .. }) {
-                return Err(ERESTARTSYS);
+                // Not to be begun again: the second time there may be no disk to reset.
+                return Err(unfinished);
             }
         }
         Ok(())
