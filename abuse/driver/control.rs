@@ -166,7 +166,7 @@ impl Control {
             Why::Asked
         };
         let outcome = self.device.requeue(why, |held: &Held<'_, ProcessRef>| {
-            let number = |process: &ProcessRef| process.number() == call.pid;
+            let number = |process: &ProcessRef| call.pid != 0 && process.number() == call.pid;
             (!has(abi::RQ_OWNER) || held.holder.who().token == call.owner)
                 && (!has(abi::RQ_PID) || held.holder.process().is_some_and(number))
                 && (!has(abi::RQ_ID) || held.id == call.id)

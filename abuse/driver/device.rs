@@ -251,7 +251,6 @@ impl Device {
             let begun = disk.try_exclude_openers(|| unused().then(kill)).flatten();
             begun.ok_or(EBUSY)?
         };
-        disk.mark_dead();
         let before = core::mem::replace(&mut *life, Life::Resetting { remains: None });
         if let Life::Ready { disk, _module, .. } = before {
             *life = Life::Resetting {
@@ -280,7 +279,8 @@ impl Device {
             };
             let woken = self.settled.wait_interruptible_timeout(&mut life, left);
             if matches!(woken, CondVarTimeoutResult::Signal { .. }) {
-                return Err(ERESTARTSYS);
+                // Not to be begun again: the second time there may be no disk to reset.
+                return Err(unfinished);
             }
         }
         Ok(())
@@ -579,6 +579,9 @@ impl WorkItem<TEARDOWN> for Device {
         let Some((disk, module)) = remains else {
             return;
         };
+        // Not by whoever resets, and not under `life`: it waits for a filesystem that is being
+        // mounted or unmounted, which is over once its requests have been ended.
+        disk.mark_dead();
         drop(disk);
         this.retire();
         *this.life.lock() = Life::Empty;

@@ -86,7 +86,8 @@ impl<T: Queue> Disk<T> {
         })
     }
 
-    /// Refuses new I/O from now on. What was queued must still be ended. Does not wait.
+    /// Refuses new I/O from now on, and tells whoever mounted it. Waits for a mount or an unmount
+    /// that is under way: all that was queued must have been ended, or must be ended by others.
     pub(crate) fn mark_dead(&self) {
         // SAFETY: Valid by the type invariant.
         unsafe { bindings::blk_mark_disk_dead(self.disk.as_ptr()) };

@@ -90,7 +90,8 @@ pub(crate) fn read_start<T: Plain>(address: u64, len: usize) -> Result<T> {
 const LONGEST: usize = 4096;
 
 /// Reads a struct that begins with its size. A shorter one is refused (EINVAL), a longer one too
-/// unless what this version does not know of it is zero (E2BIG). May fault and sleep.
+/// unless what this version does not know of it is zero (E2BIG). Memory that cannot take the answer
+/// is refused now (EFAULT), before anything was done. May fault and sleep.
 pub(crate) fn read_sized<T: Plain>(address: u64) -> Result<T> {
     let size = read::<u32>(address)? as usize;
     let known = size_of::<T>();
@@ -113,6 +114,7 @@ pub(crate) fn read_sized<T: Plain>(address: u64) -> Result<T> {
             return Err(E2BIG);
         }
     }
+    write(address, &value)?;
     Ok(value)
 }
 
