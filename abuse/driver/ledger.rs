@@ -383,6 +383,8 @@ pub(crate) struct Ledger<P, Q> {
     queued: u32,
     taken: u32,
     busy: u32,
+    /// Condemned and not yet ended.
+    leaving: u32,
     sleepers: u32,
     /// A sleeper was woken and has not looked yet.
     wake_in_flight: bool,
@@ -423,6 +425,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             queued: 0,
             taken: 0,
             busy: 0,
+            leaving: 0,
             sleepers: 0,
             wake_in_flight: false,
             patient: 0,
@@ -502,6 +505,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.condemned = slot.next;
         slot.next = NONE;
         slot.state = State::Idle;
+        self.leaving = self.leaving.saturating_sub(1);
         let (op, request) = (slot.op, slot.request.take());
         self.count(op, |counts| counts.failed += 1);
         request
@@ -514,7 +518,10 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Requests that have not left the ledger.
     pub(crate) fn pending(&self) -> u32 {
-        self.queued.saturating_add(self.taken).saturating_add(self.busy)
+        self.queued
+            .saturating_add(self.taken)
+            .saturating_add(self.busy)
+            .saturating_add(self.leaving)
     }
 
     /// Requests in the middle of a copy.
@@ -1064,6 +1071,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             slot.state = State::Condemned;
             slot.next = first;
             self.condemned = index;
+            self.leaving = self.leaving.saturating_add(1);
         }
     }
 

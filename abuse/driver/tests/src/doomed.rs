@@ -176,6 +176,21 @@ fn nothing_condemned_is_offered_again() {
 }
 
 #[test]
+fn requests_that_wait_to_be_ended_count_as_pending() {
+    let mut disk = Disk::new(4);
+    let worker = disk.worker(1);
+    for tag in 0..3 {
+        let _ = disk.arrive(tag, Op::Write);
+    }
+    let _ = disk.take(&worker);
+    let _ = disk.ledger.kill();
+    for left in (0..3).rev() {
+        assert!(disk.ledger.condemned_pop().is_some());
+        assert_eq!(disk.ledger.pending(), left, "a set-up now would lose them");
+    }
+}
+
+#[test]
 fn a_disk_set_up_anew_remembers_nothing() {
     let mut disk = Disk::new(4);
     let worker = disk.worker(1);
