@@ -188,6 +188,13 @@ impl<P> Slot<P> {
             detached: false,
         }
     }
+
+    /// Whether too many owners died with nothing else in their hands.
+    fn is_guilty(&self, policies: &Policies) -> bool {
+        // More deaths than are counted are as many as are counted.
+        let limit = policies.max_attempts.min(u32::from(u16::MAX));
+        limit > 0 && u32::from(self.lone_deaths) >= limit
+    }
 }
 
 /// Counts of one operation since the last set-up.
@@ -792,11 +799,10 @@ impl<P, Q: Process> Ledger<P, Q> {
         for place in 0..chosen {
             let Some(&index) = self.scratch.get(place) else { break };
             self.release(index);
-            let limit = self.policies.max_attempts;
             let Some(slot) = self.slots.get_mut(index as usize) else { continue };
             slot.generation = slot.generation.wrapping_add(1);
             slot.since = now;
-            let (op, guilty) = (slot.op, limit > 0 && u32::from(slot.lone_deaths) >= limit);
+            let (op, guilty) = (slot.op, slot.is_guilty(&self.policies));
             if guilty {
                 self.condemn(index);
                 outcome.condemned += 1;

@@ -255,3 +255,17 @@ fn condemned_for_its_deaths_a_request_leaves_the_order_of_the_others_alone() {
     let three = disk.worker(3);
     assert_eq!(disk.take_all(&three), [1, 2, 3]);
 }
+
+#[test]
+fn a_limit_beyond_what_is_counted_still_ends() {
+    let mut disk = Disk::with(1, attempts(u32::MAX));
+    let _ = disk.arrive(0, Op::Read);
+    let worker = disk.worker(1);
+    worker.life.die();
+    for _ in 1..u16::MAX {
+        let _ = disk.take(&worker);
+        assert_eq!(disk.requeue(Why::Asked).requeued, 1);
+    }
+    let _ = disk.take(&worker);
+    assert_eq!(disk.requeue(Why::Asked).condemned, 1);
+}
