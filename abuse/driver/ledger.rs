@@ -10,6 +10,7 @@
 //!                     │  └── take_abort ◄─────┘     requeue       │ └───── finish_abort ◄──┘   │
 //!                     └─────────────────────────────────◄─────────┘                            │
 //!                                                                       finish_commit (Idle) ◄─┘
+//!   Finishing ── requeue, then finish_abort ──► Queued
 //!   Queued, Taken ── kill, fail_all, too many deaths ──► Condemned ── condemned_pop ──► (Idle)
 //! ```
 //!
@@ -103,7 +104,7 @@ pub(crate) struct Who {
 pub(crate) struct Holder<Q> {
     who: Who,
     process: Option<Q>,
-    /// Requests in its hands: Taking and Taken.
+    /// Requests in its hands: Taking, Taken, and Finishing what was Taken.
     held: u32,
     /// Whether its file is still open.
     open: bool,
@@ -165,6 +166,8 @@ pub(crate) struct Slot<P> {
     state: State,
     v1: bool,
     detached: bool,
+    /// Finishing, and to be offered again if that fails: its owner was made to give it back.
+    recalled: bool,
 }
 
 impl<P> Slot<P> {
@@ -186,6 +189,7 @@ impl<P> Slot<P> {
             state: State::Idle,
             v1: false,
             detached: false,
+            recalled: false,
         }
     }
 
@@ -699,6 +703,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             return Err(Refusal::Unknown);
         };
         slot.state = State::Finishing;
+        slot.recalled = false;
         let finish = Finish { slot: index, id, request, op: slot.op, bytes: slot.bytes, from_queue };
         if from_queue {
             self.unlink(index);
@@ -729,19 +734,33 @@ impl<P, Q: Process> Ledger<P, Q> {
         Ended { request: finish.request, doomed: false, wake }
     }
 
-    /// The data could not be had: the request stays where it was, under the same id.
+    /// The data could not be had: the request stays where it was, under the same id. If its owner
+    /// was made to give it back meanwhile, it is offered again.
     pub(crate) fn finish_abort(&mut self, finish: Finish<P>) -> Result<Wake, Ended<P>> {
         self.busy = self.busy.saturating_sub(1);
         if self.is_doomed(finish.slot) {
             return Err(self.end_doomed(finish.slot, finish.request));
         }
-        if let Some(slot) = self.slots.get_mut(finish.slot as usize) {
+        let Some(slot) = self.slots.get_mut(finish.slot as usize) else {
+            return Err(self.end_doomed(finish.slot, finish.request));
+        };
+        if !finish.from_queue && !slot.recalled {
             slot.request = Some(finish.request);
             slot.state = State::Taken;
-        }
-        if !finish.from_queue {
             self.taken = self.taken.saturating_add(1);
             return Ok(Wake::default());
+        }
+        if slot.recalled {
+            // Its owner had to give it back meanwhile, and may not be there to do so again.
+            if slot.is_guilty(&self.policies) {
+                return Err(self.end_doomed(finish.slot, finish.request));
+            }
+            slot.generation = slot.generation.wrapping_add(1);
+            self.let_go(finish.slot);
+            self.count(finish.op, |counts| counts.requeued += 1);
+        }
+        if let Some(slot) = self.slots.get_mut(finish.slot as usize) {
+            slot.request = Some(finish.request);
         }
         self.insert(finish.slot);
         Ok(self.wake())
@@ -749,7 +768,8 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     // --- Offering again -------------------------------------------------------------------------
 
-    /// Offers again what is taken and `which` selects, in order of arrival, with new ids.
+    /// Offers again what is taken and `which` selects, in order of arrival, with new ids. What is
+    /// being finished follows if that fails; nobody might be left to ask for it a second time.
     pub(crate) fn requeue(
         &mut self,
         why: Why,
@@ -759,7 +779,8 @@ impl<P, Q: Process> Ledger<P, Q> {
         let mut outcome = Requeued::default();
         let mut chosen = 0usize;
         for (index, slot) in self.slots.iter().enumerate() {
-            if slot.state != State::Taken {
+            let finishing = slot.state == State::Finishing && !slot.recalled;
+            if slot.state != State::Taken && !finishing {
                 continue;
             }
             let Some(holder) = self.holders.get(slot.holder as usize) else { continue };
@@ -775,7 +796,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             let dead = !holder.process.as_ref().is_some_and(Process::is_alive);
             let may = why != Why::Asked || dead || self.policies.fenced_backend;
             if slot.op.modifies() && !may {
-                outcome.refused += 1;
+                outcome.refused += u32::from(!finishing);
                 continue;
             }
             if let Some(place) = self.scratch.get_mut(chosen) {
@@ -798,10 +819,15 @@ impl<P, Q: Process> Ledger<P, Q> {
         let mut after = NONE;
         for place in 0..chosen {
             let Some(&index) = self.scratch.get(place) else { break };
+            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
+            slot.since = now;
+            if slot.state == State::Finishing {
+                slot.recalled = true;
+                continue;
+            }
             self.release(index);
             let Some(slot) = self.slots.get_mut(index as usize) else { continue };
             slot.generation = slot.generation.wrapping_add(1);
-            slot.since = now;
             let (op, guilty) = (slot.op, slot.is_guilty(&self.policies));
             if guilty {
                 self.condemn(index);

@@ -222,3 +222,94 @@ fn a_stopped_worker_loses_its_reads_at_once_and_its_writes_at_death() {
     let again = disk.take(&other);
     assert!(disk.put(again).is_ok());
 }
+
+#[test]
+fn a_completion_that_faults_after_its_owner_died_is_offered_again() {
+    // One worker took it, another is completing it when the first dies. If that copy fails, nobody
+    // is left who would finish or requeue it.
+    for close in [true, false] {
+        let mut disk = Disk::new(4);
+        let (dead, other) = (disk.worker(1), disk.worker(2));
+        let _ = disk.arrive(0, Op::Write);
+        let id = disk.take(&dead);
+        let _ = disk.arrive(1, Op::Write);
+        let finish = disk.finish(id);
+        disk.now = 50;
+        let outcome = if close {
+            disk.ledger.close(dead.who.file, true, true, disk.now)
+        } else {
+            disk.death(&dead)
+        };
+        assert_eq!((outcome.requeued, outcome.refused), (0, 0));
+        assert_eq!(
+            disk.refusal(id),
+            Some(Refusal::Stale),
+            "it is still being completed"
+        );
+        assert!(!disk.sleep(&other, 1));
+        let wake = disk
+            .ledger
+            .finish_abort(finish)
+            .map_err(|_| ())
+            .expect("it is not doomed");
+        assert!(wake.one, "whoever sleeps can have it");
+        assert_eq!(disk.refusal(id), Some(Refusal::Stale));
+        let summary = disk.ledger.summary(60);
+        assert_eq!((summary.queued, summary.taken), (2, 0));
+        assert_eq!(disk.ledger.counts()[1].requeued, 1);
+        let claim = disk.begin(&other).expect("it is queued");
+        assert_eq!((claim.request.0, claim.attempt), (0, 1));
+        assert!(disk.ledger.take_commit(claim, 60).is_none());
+    }
+}
+
+#[test]
+fn a_completion_that_succeeds_after_its_owner_died_stands() {
+    let mut disk = Disk::new(4);
+    let dead = disk.worker(1);
+    let _ = disk.arrive(0, Op::Write);
+    let id = disk.take(&dead);
+    let finish = disk.finish(id);
+    let _ = disk.death(&dead);
+    let ended = disk.ledger.finish_commit(finish, true);
+    assert!(!ended.doomed);
+    let counts = disk.ledger.counts()[1];
+    assert_eq!((counts.done, counts.requeued, counts.failed), (1, 0, 0));
+}
+
+#[test]
+fn a_completion_that_faults_stays_with_a_living_writer() {
+    let mut disk = Disk::new(4);
+    let worker = disk.worker(1);
+    let _ = disk.arrive(0, Op::Write);
+    let id = disk.take(&worker);
+    let finish = disk.finish(id);
+    let outcome = disk.requeue(Why::Asked);
+    assert_eq!((outcome.requeued, outcome.refused), (0, 0));
+    assert!(disk.ledger.finish_abort(finish).is_ok());
+    assert_eq!(disk.refusal(id), None);
+    let finish = disk.finish(id);
+    assert_eq!(disk.requeue(Why::Forced).requeued, 0);
+    assert!(disk.ledger.finish_abort(finish).is_ok());
+    assert_eq!(
+        disk.refusal(id),
+        Some(Refusal::Stale),
+        "unless somebody insisted"
+    );
+}
+
+#[test]
+fn an_order_to_give_back_does_not_outlive_the_completion_it_met() {
+    let mut disk = Disk::new(1);
+    let worker = disk.worker(1);
+    let _ = disk.arrive(0, Op::Read);
+    let id = disk.take(&worker);
+    let finish = disk.finish(id);
+    let _ = disk.requeue(Why::Forced);
+    let _ = disk.ledger.finish_commit(finish, true);
+    let _ = disk.arrive(0, Op::Read);
+    let id = disk.take(&worker);
+    let finish = disk.finish(id);
+    assert!(disk.ledger.finish_abort(finish).is_ok());
+    assert_eq!(disk.refusal(id), None, "this is another request");
+}

@@ -139,11 +139,16 @@ fn hands_count_what_is_being_copied() {
 
 #[test]
 fn every_way_out_of_a_workers_hands_empties_them() {
-    let ways: [fn(&mut Disk, u64); 4] = [
+    let ways: [fn(&mut Disk, u64); 5] = [
         |disk, id| assert!(disk.put(id).is_ok()),
         |disk, _| assert_eq!(disk.requeue(Why::Forced).requeued, 1),
         |disk, _| assert_eq!(disk.ledger.fail_all(), 1),
         |disk, _| assert!(disk.ledger.kill().one),
+        |disk, id| {
+            let finish = disk.finish(id);
+            let _ = disk.requeue(Why::Forced);
+            assert!(disk.ledger.finish_abort(finish).is_ok());
+        },
     ];
     for way in ways {
         let mut disk = Disk::new(4);

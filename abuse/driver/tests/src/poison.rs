@@ -269,3 +269,30 @@ fn a_limit_beyond_what_is_counted_still_ends() {
     let _ = disk.take(&worker);
     assert_eq!(disk.requeue(Why::Asked).condemned, 1);
 }
+
+#[test]
+fn a_completion_that_faults_after_too_many_deaths_ends_with_an_error() {
+    let mut disk = Disk::with(2, attempts(1));
+    let worker = disk.worker(1);
+    let _ = disk.arrive(0, Op::Write);
+    let id = disk.take(&worker);
+    let finish = disk.finish(id);
+    let outcome = disk.death(&worker);
+    assert_eq!(
+        (outcome.requeued, outcome.condemned),
+        (0, 0),
+        "it may still succeed"
+    );
+    assert_eq!(
+        disk.death(&worker).condemned,
+        0,
+        "and one death counts once"
+    );
+    let ended = disk
+        .ledger
+        .finish_abort(finish)
+        .expect_err("nobody may have it any more");
+    assert_eq!((ended.request.0, ended.doomed), (0, true));
+    assert_eq!(disk.ledger.pending(), 0);
+    assert_eq!(disk.ledger.counts()[1].failed, 1);
+}

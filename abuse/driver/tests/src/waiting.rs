@@ -98,18 +98,26 @@ fn a_time_out_beside_a_wake_up_in_flight_costs_at_most_one_wake_up_too_many() {
 
 #[test]
 fn every_way_into_the_queue_wakes() {
-    type Way = fn(&mut Disk) -> Wake;
-    let ways: [Way; 2] = [
-        |disk| disk.requeue(Why::Forced).wake,
-        |disk| disk.ledger.close(1, true, true, 0).wake,
+    type Way = fn(&mut Disk, u64) -> Wake;
+    let ways: [Way; 3] = [
+        |disk, _| disk.requeue(Why::Forced).wake,
+        |disk, _| disk.ledger.close(1, true, true, 0).wake,
+        |disk, id| {
+            let finish = disk.finish(id);
+            let _ = disk.requeue(Why::Forced);
+            disk.ledger
+                .finish_abort(finish)
+                .map_err(|_| ())
+                .expect("not doomed")
+        },
     ];
     for way in ways {
         let mut disk = Disk::new(4);
         let (worker, other) = (disk.worker(1), disk.worker(2));
         let _ = disk.arrive(0, Op::Write);
-        let _ = disk.take(&worker);
+        let id = disk.take(&worker);
         assert!(!disk.sleep(&other, 1));
-        assert_eq!(way(&mut disk), ONE);
+        assert_eq!(way(&mut disk, id), ONE);
     }
 }
 
