@@ -108,15 +108,18 @@ pub(crate) struct Holder<Q> {
     held: u32,
     /// Whether its file is still open.
     open: bool,
-    /// Whether it holds a suspect, which it must hold alone.
+    /// Whether it holds a suspect, which its process must hold alone.
     suspect: bool,
+    /// Whether its process died while it held more than one request. They need not come back all
+    /// at once: files are closed one by one.
+    crowded: bool,
 }
 
 impl<Q> Holder<Q> {
     /// An entry of the table that belongs to nobody.
     pub(crate) fn vacant() -> Self {
         let who = Who { file: 0, token: 0, process: 0 };
-        Holder { who, process: None, held: 0, open: false, suspect: false }
+        Holder { who, process: None, held: 0, open: false, suspect: false, crowded: false }
     }
 
     /// The worker this entry stands for.
@@ -191,6 +194,11 @@ impl<P> Slot<P> {
             detached: false,
             recalled: false,
         }
+    }
+
+    /// Whether it may be what kills its owners.
+    fn is_suspect(&self) -> bool {
+        self.deaths >= 2
     }
 
     /// Whether too many owners died with nothing else in their hands.
@@ -607,19 +615,15 @@ impl<P, Q: Process> Ledger<P, Q> {
         now: u64,
     ) -> Next<P> {
         let index = self.head;
-        let limit = self.policies.max_attempts > 0;
+        if self.is_kept(holder) {
+            return Next::Nothing;
+        }
         let Some(slot) = self.slots.get_mut(index as usize) else {
             return Next::Nothing;
         };
         let Some(who) = self.holders.get_mut(holder as usize) else {
             return Next::Nothing;
         };
-        // From the second death on, a request is handed out as its worker's only holding, so that
-        // the next death says who was guilty.
-        let suspect = limit && slot.deaths >= 2;
-        if limit && (who.suspect || (suspect && who.held > 0)) {
-            return Next::Nothing;
-        }
         if slot.op.has_data() && u64::from(slot.bytes) > room {
             return Next::TooBig(slot.bytes);
         }
@@ -630,7 +634,8 @@ impl<P, Q: Process> Ledger<P, Q> {
         slot.holder = holder;
         slot.detached = detached;
         who.held = who.held.saturating_add(1);
-        who.suspect = suspect;
+        who.suspect = self.policies.max_attempts > 0 && slot.is_suspect();
+        who.crowded = false;
         let claim = Claim {
             slot: index,
             id: id(slot.generation, index),
@@ -644,6 +649,19 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.queued = self.queued.saturating_sub(1);
         self.busy = self.busy.saturating_add(1);
         Next::Claim(claim)
+    }
+
+    /// Whether a worker has to wait although requests may be there. From the second death on, a
+    /// request is handed out as its worker's only holding, so that the next death says who was
+    /// guilty; a process dies with all its files, so that alone means in all of them.
+    fn is_kept(&self, holder: u32) -> bool {
+        if self.policies.max_attempts == 0 {
+            return false;
+        }
+        let Some(worker) = self.holders.get(holder as usize) else { return false };
+        let next = self.slots.get(self.head as usize).is_some_and(Slot::is_suspect);
+        let clash = |other: &Holder<Q>| other.held > 0 && (next || other.suspect);
+        self.holders.iter().any(|other| other.who.process == worker.who.process && clash(other))
     }
 
     /// The worker has it. A doomed request comes back, to be ended with an error.
@@ -853,8 +871,18 @@ impl<P, Q: Process> Ledger<P, Q> {
         };
         if died {
             slot.deaths = slot.deaths.saturating_add(1);
-            if holder.held == 1 {
+            let process = holder.who.process;
+            let lone = holder.held == 1 && !holder.crowded;
+            let lone = lone && {
+                let others = self.holders.iter().filter(|other| other.who.process == process);
+                others.filter(|other| other.held > 0).nth(1).is_none()
+            };
+            if lone {
                 slot.lone_deaths = slot.lone_deaths.saturating_add(1);
+                return;
+            }
+            for other in self.holders.iter_mut().filter(|other| other.who.process == process) {
+                other.crowded = true;
             }
         }
     }
@@ -878,7 +906,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             return Err(process);
         };
         if let Some(holder) = self.holders.get_mut(index) {
-            *holder = Holder { who, process: Some(process), held: 0, open: true, suspect: false };
+            *holder = Holder { process: Some(process), open: true, who, ..Holder::vacant() };
         }
         Ok(index as u32)
     }

@@ -28,6 +28,8 @@ mod holders;
 #[cfg(test)]
 mod ids;
 #[cfg(test)]
+mod innocent;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod order;
