@@ -241,7 +241,7 @@ pub(crate) struct Policies {
 pub(crate) struct Wake {
     /// One sleeping worker.
     pub(crate) one: bool,
-    /// All workers that wait for more than one request.
+    /// All workers that wait for more than one request, or were kept waiting.
     pub(crate) patient: bool,
     /// Whoever polls.
     pub(crate) pollers: bool,
@@ -410,6 +410,10 @@ pub(crate) struct Ledger<P, Q> {
     patient: u32,
     /// What the least patient of the patient waits for.
     patience: u32,
+    /// One of the patient waits although requests are there.
+    kept: bool,
+    /// The queue or somebody's hands have changed since the kept were last woken.
+    changed: bool,
     /// Arrival of the request last shown to a v1 client.
     v1_cursor: u64,
     counts: [Counts; 6],
@@ -449,6 +453,8 @@ impl<P, Q: Process> Ledger<P, Q> {
             wake_in_flight: false,
             patient: 0,
             patience: u32::MAX,
+            kept: false,
+            changed: false,
             v1_cursor: 0,
             counts: [Counts::default(); 6],
             stale: 0,
@@ -632,6 +638,8 @@ impl<P, Q: Process> Ledger<P, Q> {
         };
         slot.state = State::Taking;
         slot.holder = holder;
+        // Whoever was kept from a suspect may want what comes behind it.
+        self.changed |= slot.is_suspect();
         slot.detached = detached;
         who.held = who.held.saturating_add(1);
         who.suspect = self.policies.max_attempts > 0 && slot.is_suspect();
@@ -953,18 +961,29 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     // --- Waiting --------------------------------------------------------------------------------
 
-    /// Whether a worker that wants `min` requests would get them now.
+    /// Whether `min` requests wait, for whoever polls.
     pub(crate) fn is_ready(&self, min: u32) -> bool {
         self.queued >= min.max(1)
     }
 
+    /// Whether this worker would get the first of them now. If not it may sleep: it would ask in
+    /// vain, because it holds a suspect or the next one is a suspect and it holds anything.
+    pub(crate) fn is_ready_for(&self, holder: u32, min: u32) -> bool {
+        self.is_ready(min) && !self.is_kept(holder)
+    }
+
     /// A worker goes to sleep until `min` requests are there. Returns whether it counts as patient,
-    /// and so sleeps apart.
-    pub(crate) fn sleep(&mut self, min: u32) -> bool {
-        let patient = min > 1;
+    /// and so sleeps apart; one that is kept waiting does too, lest it be woken in another's place
+    /// for what it cannot take. Whoever leaves requests behind says [`Ledger::wake`] first.
+    pub(crate) fn sleep(&mut self, holder: u32, min: u32) -> bool {
+        let kept = self.is_kept(holder);
+        let patient = min > 1 || kept;
+        self.kept |= kept;
         if patient {
             self.patient = self.patient.saturating_add(1);
-            self.patience = self.patience.min(min);
+            if min > 1 {
+                self.patience = self.patience.min(min);
+            }
         } else {
             self.sleepers = self.sleepers.saturating_add(1);
         }
@@ -992,10 +1011,13 @@ impl<P, Q: Process> Ledger<P, Q> {
         }
         let one = self.sleepers > 0 && !self.wake_in_flight;
         self.wake_in_flight |= one;
-        let patient = self.patient > 0 && self.queued >= self.patience;
+        let enough = self.queued >= self.patience || (self.kept && self.changed);
+        let patient = self.patient > 0 && enough;
         if patient {
             self.patience = u32::MAX;
+            self.kept = false;
         }
+        self.changed = false;
         Wake { one, patient, pollers: true }
     }
 
@@ -1112,6 +1134,7 @@ impl<P, Q: Process> Ledger<P, Q> {
     }
 
     fn let_go(&mut self, index: u32) {
+        self.changed = true;
         let Some(slot) = self.slots.get_mut(index as usize) else { return };
         if let Some(holder) = self.holders.get_mut(slot.holder as usize) {
             holder.held = holder.held.saturating_sub(1);
@@ -1185,6 +1208,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             None => self.tail = index,
         }
         self.queued = self.queued.saturating_add(1);
+        self.changed = true;
     }
 }
 

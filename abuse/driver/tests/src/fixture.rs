@@ -247,7 +247,11 @@ impl Disk {
 
     /// Goes to sleep; says whether among the patient.
     pub(crate) fn sleep(&mut self, worker: &Worker, min: u32) -> bool {
-        let _ = worker;
-        self.ledger.sleep(min)
+        self.ledger.sleep(worker.index, min)
+    }
+
+    /// Whether a worker would get anything now.
+    pub(crate) fn ready(&self, worker: &Worker) -> bool {
+        self.ledger.is_ready_for(worker.index, 1)
     }
 }

@@ -115,6 +115,9 @@ fn a_suspect_is_alone_in_its_whole_process() {
         disk.try_take(&two).is_none(),
         "its other file must not take anything beside it"
     );
+    assert!(!disk.ready(&two));
+    let other = disk.worker(5);
+    assert!(disk.ready(&other), "another process may");
     assert!(disk.put(suspect).is_ok());
     assert_eq!(disk.take_all(&two), [1]);
 }

@@ -30,6 +30,8 @@ mod ids;
 #[cfg(test)]
 mod innocent;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod order;

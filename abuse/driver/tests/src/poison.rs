@@ -89,7 +89,9 @@ fn whoever_holds_anything_is_not_given_a_suspect() {
     let other = disk.take(&two);
     assert_eq!(disk.death(&one).requeued, 1);
     assert!(disk.try_take(&two).is_none());
+    assert!(!disk.ready(&two));
     assert!(disk.put(other).is_ok());
+    assert!(disk.ready(&two));
     assert_ne!(disk.take(&two), suspect);
 }
 
@@ -120,6 +122,7 @@ fn a_suspect_that_could_not_be_delivered_frees_its_worker() {
     let worker = fresh(&mut disk);
     let claim = disk.begin(&worker).expect("it is queued");
     assert!(disk.ledger.take_abort(claim).is_ok());
+    assert!(disk.ready(&worker));
     assert_eq!(disk.take_all(&worker), [0]);
 }
 
