@@ -272,10 +272,11 @@ impl Device {
     /// Waits until a reset is finished, a signal comes, or `timeout` nanoseconds are over.
     pub(crate) fn wait_reset(&self, timeout: u64) -> Result {
         let deadline = task::now().saturating_add(timeout);
+        let unfinished = Error::from_errno(-(kernel::bindings::EINPROGRESS as i32));
         let mut life = self.life.lock();
         while matches!(&*life, Life::Resetting { .. }) {
             let Some(left) = jiffies_left(deadline) else {
-                return Err(Error::from_errno(-(kernel::bindings::EINPROGRESS as i32)));
+                return Err(unfinished);
             };
             let woken = self.settled.wait_interruptible_timeout(&mut life, left);
             if matches!(woken, CondVarTimeoutResult::Signal { .. }) {
@@ -432,13 +433,17 @@ impl Device {
             DeviceLedger,
             kernel::sync::lock::spinlock::SpinLockBackend,
         >,
+        holder: u32,
         min: u32,
         deadline: u64,
     ) -> Woken {
         let Some(left) = jiffies_left(deadline) else {
             return Woken::Late;
         };
-        let patient = ledger.sleep(min);
+        // What this worker leaves behind may be for others.
+        let wake = ledger.wake();
+        self.wake(wake);
+        let patient = ledger.sleep(holder, min);
         let queue = if patient {
             &self.patient
         } else {

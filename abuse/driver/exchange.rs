@@ -400,7 +400,7 @@ impl Chunk {
             }
             let mut count = 0;
             let mut too_big = false;
-            if !wait || ledger.is_ready(call.take_min) {
+            if !wait || ledger.is_ready_for(self.holder, call.take_min) {
                 let now = task::now();
                 for place in claims.iter_mut().take(most) {
                     let room = if self.data { arena.room() } else { u64::MAX };
@@ -437,7 +437,7 @@ impl Chunk {
                     Ok(None)
                 };
             }
-            match device.sleep(&mut ledger, call.take_min, deadline) {
+            match device.sleep(&mut ledger, self.holder, call.take_min, deadline) {
                 Woken::Look => {}
                 Woken::Late => wait = false,
                 Woken::Signal => {
