@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 
 use super::command::contents;
 use super::disk::{every_request_ended, is_idle};
+use super::mount::LoopDevice;
 use super::{udev, wait_until, Command, Disk, Mount, PATIENCE};
 use crate::runner::Clock;
 
@@ -97,11 +98,25 @@ impl Guest {
         Command::new(self, program.as_ref())
     }
 
-    /// Mounts a disk or a file.
-    pub fn mount(&self, what: impl AsRef<Path>) -> Result<Mount<'_>> {
-        let what = what.as_ref();
+    /// Mounts a disk.
+    pub fn mount(&self, disk: impl AsRef<Path>) -> Result<Mount<'_>> {
+        self.mount_with(disk.as_ref(), "defaults")
+    }
+
+    /// Mounts what is in a file.
+    pub fn mount_loop(&self, file: impl AsRef<Path>) -> Result<Mount<'_>> {
+        self.mount_with(file.as_ref(), "loop")
+    }
+
+    /// Mounts with options of mount(8).
+    pub fn mount_with(&self, what: &Path, options: &str) -> Result<Mount<'_>> {
         let name = what.file_name().unwrap_or_default().to_string_lossy();
-        Mount::new(self, what, self.file(&format!("mount-{name}")))
+        Mount::new(self, what, self.file(&format!("mount-{name}")), options)
+    }
+
+    /// A loop device over a new file.
+    pub fn loop_device(&self, file: &Path, bytes: u64) -> Result<LoopDevice<'_>> {
+        LoopDevice::new(self, file, bytes)
     }
 
     /// The path of a backing file of this name, which does not exist yet. On ext4, on a disk.
@@ -204,10 +219,11 @@ fn set_up() -> Result<Vec<Device>> {
     Ok(devices)
 }
 
-/// Nobody has the disk open any more. Its workers are gone, but udevd may have come to look at what
-/// was written: for it somebody answers who knows nothing.
+/// Fails unless nobody has the disk open any more. Its workers are gone, but udevd may have come to
+/// look at what was written: to it somebody answers who knows nothing.
 fn drained(device: &Device) -> Result<()> {
-    if is_idle(&device.status()?) && udev_is_idle() {
+    let status = device.status()?;
+    if is_idle(&status) && status.state != State::Live {
         return Ok(());
     }
     let worker = Worker::new(Device::open(device.number().to_string())?).harden(false);
@@ -224,10 +240,6 @@ fn drained(device: &Device) -> Result<()> {
     idle?;
     served?;
     Ok(())
-}
-
-fn udev_is_idle() -> bool {
-    !Path::new("/run/udev/queue").exists()
 }
 
 /// The processes that this one has to look after, which is the reaper of orphans, too.
