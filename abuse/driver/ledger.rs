@@ -244,6 +244,8 @@ pub(crate) struct Policies {
     pub(crate) max_attempts: u32,
     /// The backend rejects old writers: offer again from the living too.
     pub(crate) fenced_backend: bool,
+    /// A file that is closed says nothing about what was taken through it.
+    pub(crate) keep_on_close: bool,
 }
 
 /// Who has to be woken; nobody may be forgotten.
@@ -354,11 +356,20 @@ pub(crate) struct Requeued {
     pub(crate) wake: Wake,
 }
 
+impl Requeued {
+    /// Living writers kept everything there was.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.requeued == 0 && self.condemned == 0 && self.refused > 0
+    }
+}
+
 /// Why requests are offered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     /// Somebody asks; writers that live keep what they have.
     Asked,
+    /// A lease is over; writers that live keep what they have, and are not counted each time.
+    Expired,
     /// Somebody insists.
     Forced,
     /// The file was closed for good; `true` if its process is dying.
@@ -594,6 +605,16 @@ impl<P, Q: Process> Ledger<P, Q> {
             .saturating_add(self.taken)
             .saturating_add(self.busy)
             .saturating_add(self.leaving)
+    }
+
+    /// Most requests there can be.
+    pub(crate) fn tags(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// What the operator decided.
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     /// Requests nobody has taken.
@@ -892,7 +913,8 @@ impl<P, Q: Process> Ledger<P, Q> {
                 continue;
             }
             let dead = !holder.process.as_ref().is_some_and(Process::is_alive);
-            let may = why != Why::Asked || dead || self.policies.fenced_backend;
+            let may =
+                !matches!(why, Why::Asked | Why::Expired) || dead || self.policies.fenced_backend;
             if slot.op.modifies() && !may {
                 outcome.refused += u32::from(!finishing);
                 continue;
@@ -902,7 +924,9 @@ impl<P, Q: Process> Ledger<P, Q> {
                 chosen += 1;
             }
         }
-        self.refused = self.refused.wrapping_add(u64::from(outcome.refused));
+        if why == Why::Asked {
+            self.refused = self.refused.wrapping_add(u64::from(outcome.refused));
+        }
         let slots = &self.slots;
         let arrival = |index: u32| slots.get(index as usize).map_or(0, |slot| slot.arrival);
         if let Some(list) = self.scratch.get_mut(..chosen) {
@@ -1003,6 +1027,10 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Enters a worker. Its process comes back if the table is full.
     pub(crate) fn holder_add(&mut self, who: Who, process: Q) -> Result<u32, Q> {
+        // Another thread of the worker may have been faster.
+        if let Some(index) = self.holder_find(&who) {
+            return Ok(index);
+        }
         let Some(index) = self.holders.iter().position(Holder::is_vacant) else {
             return Err(process);
         };

@@ -312,7 +312,7 @@ impl World {
             Act::Kill => {
                 self.model.alive = false;
                 self.model.fail_all();
-                assert_eq!(self.ledger.kill(), Wake::everybody());
+                let _ = self.ledger.kill();
                 self.changed = true;
                 (self.ones, self.all) = (0, false);
                 for thread in &mut self.threads {
@@ -335,6 +335,7 @@ impl World {
                 let policies = Policies {
                     max_attempts,
                     fenced_backend: fenced,
+                    keep_on_close: false,
                 };
                 let tags = depth as usize;
                 drop(self.ledger.configure(slots(tags), vec![0; tags], policies));
