@@ -680,7 +680,8 @@ impl WorkItem<WATCH> for Device {
                 this.requeue(Why::Expired, |held| held.held_for >= lease);
             }
             if no_server > 0 {
-                let failed = this.ledger.lock().fail_unclaimed(no_server, task::now());
+                let (failed, wake) = this.ledger.lock().fail_unclaimed(no_server, task::now());
+                this.wake(wake);
                 if failed > 0 {
                     this.end_condemned();
                 }

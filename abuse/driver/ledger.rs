@@ -564,8 +564,9 @@ impl<P, Q: Process> Ledger<P, Q> {
         failed
     }
 
-    /// Condemns what nobody has claimed for `age` nanoseconds or longer.
-    pub(crate) fn fail_unclaimed(&mut self, age: u64, now: u64) -> u32 {
+    /// Condemns what nobody has claimed for `age` nanoseconds or longer. What comes behind it may be
+    /// for somebody who was kept waiting.
+    pub(crate) fn fail_unclaimed(&mut self, age: u64, now: u64) -> (u32, Wake) {
         let mut failed = 0u32;
         let mut index = self.head;
         while let Some(slot) = self.slots.get(index as usize) {
@@ -575,10 +576,11 @@ impl<P, Q: Process> Ledger<P, Q> {
                 self.queued = self.queued.saturating_sub(1);
                 self.condemn(index);
                 failed = failed.wrapping_add(1);
+                self.changed = true;
             }
             index = next;
         }
-        failed
+        (failed, self.wake())
     }
 
     /// Gives the next condemned request, to be ended with an error.

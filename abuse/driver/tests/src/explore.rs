@@ -34,6 +34,8 @@ struct Plan {
     deaths: bool,
     /// Everything fails; the disk is taken away and set up again.
     resets: bool,
+    /// Everything that waits is given up.
+    expiry: bool,
     /// Old clients.
     v1: bool,
     /// How far it goes by default.
@@ -130,7 +132,10 @@ impl Plan {
             }
         }
         if self.resets {
-            acts.extend([Act::Kill, Act::Fail, self.setup()]);
+            acts.extend([Act::Kill, Act::Fail, Act::Retire, self.setup()]);
+        }
+        if self.expiry {
+            acts.push(Act::Expire { age: 0 });
         }
         if self.v1 {
             acts.push(Act::Show);
@@ -151,7 +156,7 @@ fn key(world: &World) -> u128 {
             .filter(|entry| entry.arrival < arrival)
             .count() as u64
     };
-    key.push(u64::from(model.alive));
+    key.extend([u64::from(model.alive), u64::from(world.depth)]);
     key.push(rank(model.cursor + 1));
     for tag in 0..2 {
         let given = model.given.get(&tag).map_or(&[][..], |given| given);
@@ -266,7 +271,14 @@ fn replay(plan: &Plan, history: &[Act]) -> World {
 /// What can happen after a history, and where it leads.
 fn neighbours(plan: &Plan, acts: &[Act], history: &[Act]) -> Vec<(Act, u128)> {
     let here = replay(plan, history);
-    let possible: Vec<Act> = acts.iter().copied().filter(|act| here.can(*act)).collect();
+    // Wake-ups are late, but not so late that they pile up.
+    let late = here.ones > 1;
+    let timely = |act: &Act| !late || matches!(act, Act::Deliver { patient: false });
+    let possible: Vec<Act> = acts
+        .iter()
+        .copied()
+        .filter(|act| timely(act) && here.can(*act))
+        .collect();
     let mut world = Some(here);
     let mut found = Vec::new();
     for act in possible {
@@ -418,6 +430,7 @@ fn poison_among_two_processes_one_of_them_with_two_threads() {
         mins: &[1],
         deaths: true,
         requeues: &[false],
+        expiry: true,
         depth: 7,
         ..Plan::default()
     });

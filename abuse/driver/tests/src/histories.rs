@@ -103,6 +103,10 @@ fn act(world: &World, setup: (u32, u32, bool), dice: (u8, u8, u8, u8)) -> Act {
         57..=58 => Act::Join { worker },
         59 => Act::Show,
         60 => Act::Tick,
+        61 if b < 16 => Act::Expire {
+            age: u64::from(c % 4),
+        },
+        61 if b < 48 => Act::Retire,
         61 => Act::Pop,
         62 if b < 24 => Act::Kill,
         62 if b < 60 => Act::Fail,

@@ -237,6 +237,15 @@ impl Model {
         failed
     }
 
+    /// What nobody has claimed for so long.
+    pub(crate) fn expired(&self, now: u64, age: u64) -> impl Iterator<Item = u32> + '_ {
+        let late = move |entry: &Entry| entry.stage == Stage::Queued && now - entry.since >= age;
+        self.entries
+            .iter()
+            .filter(move |(_, entry)| late(entry))
+            .map(|(tag, _)| *tag)
+    }
+
     /// Whether too many died alone with it.
     pub(crate) fn is_guilty(&self, entry: &Entry) -> bool {
         self.limit > 0 && entry.lone >= self.limit

@@ -284,6 +284,18 @@ impl World {
         self.gone(request);
     }
 
+    pub(crate) fn expire(&mut self, age: u64) {
+        let late: Vec<u32> = self.model.expired(self.now, age).collect();
+        for tag in &late {
+            let entry = self.model.entries.get_mut(tag).expect("the model has it");
+            (entry.stage, entry.id) = (Stage::Condemned, None);
+        }
+        let (failed, wake) = self.ledger.fail_unclaimed(age, self.now);
+        assert_eq!(failed as usize, late.len());
+        self.changed |= failed > 0;
+        self.notify(wake);
+    }
+
     pub(crate) fn rise(&mut self, thread: usize, stay: bool) {
         let At::Asleep { min, patient, .. } = self.threads[thread].at else {
             panic!("it does not sleep")

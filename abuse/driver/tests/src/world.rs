@@ -3,7 +3,7 @@
 //! the model, and compared.
 
 use crate::fixture::{slots, vacant, Book, Life, Request, ORIGIN};
-use crate::ledger::{Claim, Finish, Ledger, Op, Policies, Process, Refusal, Wake};
+use crate::ledger::{Claim, Finish, Ledger, Op, Policies, Process, Refusal};
 use crate::model::{Model, Stage};
 
 /// Something that can happen.
@@ -72,7 +72,13 @@ pub(crate) enum Act {
     },
     Kill,
     Fail,
+    /// Nobody has claimed it for too long.
+    Expire {
+        age: u64,
+    },
     Pop,
+    /// The room of a dead disk is given back.
+    Retire,
     Setup {
         depth: u32,
         max_attempts: u32,
@@ -239,12 +245,13 @@ impl World {
                 seat.is_none() && (self.lives(process) || mates.all(|(_, seat)| seat.is_none()))
             }
             Act::Kill | Act::Fail => self.model.alive,
+            Act::Expire { age } => self.model.expired(self.now, age).count() > 0,
             Act::Pop => self
                 .model
                 .entries
                 .values()
                 .any(|entry| entry.stage == Stage::Condemned),
-            Act::Setup { .. } => !self.model.alive && self.model.entries.is_empty(),
+            Act::Setup { .. } | Act::Retire => !self.model.alive && self.model.entries.is_empty(),
             Act::Requeue { .. } | Act::Invent { .. } | Act::Show | Act::Tick => true,
         }
     }
@@ -311,8 +318,8 @@ impl World {
             Act::Join { worker } => self.join(worker),
             Act::Kill => {
                 self.model.alive = false;
-                self.model.fail_all();
-                let _ = self.ledger.kill();
+                assert_eq!(self.ledger.kill(), self.model.fail_all());
+                // Whoever kills wakes everybody.
                 self.changed = true;
                 (self.ones, self.all) = (0, false);
                 for thread in &mut self.threads {
@@ -325,7 +332,12 @@ impl World {
                 assert_eq!(self.ledger.fail_all(), self.model.fail_all());
                 self.changed = true;
             }
+            Act::Expire { age } => self.expire(age),
             Act::Pop => self.pop(),
+            Act::Retire => {
+                drop(self.ledger.retire(Vec::new(), Vec::new()));
+                self.depth = 0;
+            }
             Act::Setup {
                 depth,
                 max_attempts,
