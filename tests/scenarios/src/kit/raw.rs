@@ -10,9 +10,9 @@ use abuse::abi::{self, Done, Exchange, Take};
 use abuse::{Device, State};
 use anyhow::{bail, ensure, Context, Result};
 use nix::errno::Errno;
-use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::memfd::{memfd_create, MFdFlags};
 
+use super::sys;
 pub use super::sys::{address_of, call, call_on, handle, Memory, Plain, PAGE};
 
 /// An open control node.
@@ -122,12 +122,7 @@ impl Raw {
 
     /// What poll says within so many milliseconds.
     pub fn poll(&self, events: i16, milliseconds: u16) -> Result<i16> {
-        let events = PollFlags::from_bits_retain(events);
-        let mut fds = [PollFd::new(self.fd(), events)];
-        poll(&mut fds, PollTimeout::from(milliseconds))?;
-        // Bits that nix has no name for, too.
-        let got = fds[0].revents().map_or(0, |events| events.bits());
-        Ok(got)
+        Ok(sys::poll(self.fd(), events, milliseconds.into())?)
     }
 }
 

@@ -51,6 +51,18 @@ pub fn call_on<T: Plain>(fd: BorrowedFd<'_>, number: u32, argument: &mut T) -> n
     call(fd, number, std::ptr::from_mut(argument) as u64)
 }
 
+/// poll(2) on one descriptor, with bits that have no name in libc.
+pub fn poll(fd: BorrowedFd<'_>, events: i16, milliseconds: i32) -> nix::Result<i16> {
+    let mut one = nix::libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events,
+        revents: 0,
+    };
+    // SAFETY: one live struct.
+    let answer = unsafe { nix::libc::poll(&mut one, 1, milliseconds) };
+    Errno::result(answer).map(|_| one.revents)
+}
+
 /// The address of these, for a call.
 pub fn address_of<T: Plain>(values: &mut [T]) -> u64 {
     values.as_mut_ptr() as u64

@@ -13,7 +13,7 @@ const REFUSED: [(&str, i32, &[&str]); 16] = [
     ("size=0", 2, &["size"]),
     ("size=10000", 2, &["8192", "12288"]),
     ("size=1000,bs=4096", 2, &["4096"]),
-    ("size=9E", 2, &["size"]),
+    ("size=9E", 1, &["setup failed", "too large"]),
     ("size=-1", 2, &["size"]),
     ("size=16M,bs=3000", 2, &["3000"]),
     ("size=16M,bs=256", 2, &["256"]),

@@ -129,5 +129,6 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         }])? == 0
     );
     next.finish(PATIENCE)??;
+    disk.device().reset(true, Some(PATIENCE))?;
     Ok(())
 }

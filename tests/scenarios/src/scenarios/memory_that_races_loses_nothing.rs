@@ -17,7 +17,7 @@ use anyhow::{ensure, Context, Result};
 use nix::errno::Errno;
 
 use crate::kit::raw::{file_of, well, within, Memory, Raw};
-use crate::kit::{Fio, Guest};
+use crate::kit::{Fio, Guest, PATIENCE};
 
 const ARENA: usize = 1 << 20;
 const ROUNDS: u64 = 3000;
@@ -82,6 +82,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         refused > 20,
         "the race was won {refused} times only; it proves nothing"
     );
+    disk.device().reset(true, Some(PATIENCE))?;
     Ok(())
 }
 

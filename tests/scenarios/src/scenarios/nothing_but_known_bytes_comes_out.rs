@@ -129,6 +129,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         write.finish(PATIENCE)??;
         ensure!(read.finish(PATIENCE)?? == [0; 512]);
     }
+    disk.device().reset(true, Some(PATIENCE))?;
     Ok(())
 }
 

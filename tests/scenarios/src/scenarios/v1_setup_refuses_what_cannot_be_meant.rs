@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use crate::kit::raw::{expect, node, Raw, NOWHERE};
 use crate::kit::v1::Client;
-use crate::kit::Guest;
+use crate::kit::{wait_until, Guest, PATIENCE};
 
 const REFUSED: [(&[&str], &str); 10] = [
     (&["1000000", "512", "64"], "EINVAL"),
@@ -57,6 +57,11 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         ensure!((info.max_queue, info.blocksize) == (512, 4096), "{info:?}");
         client.expect("setup", &["16777216", "4096", "512"], "EINVAL")?;
         client.expect("reset", &[], "ok")?;
+        // The old call does not wait for the end of what it began.
+        wait_until("the device to be empty", PATIENCE, || {
+            let status = client.device().status();
+            status.is_ok_and(|status| status.state == State::Empty)
+        })?;
     }
     Ok(())
 }
