@@ -279,16 +279,15 @@ impl Device {
 
     /// Waits until a reset is finished, a signal comes, or `timeout` nanoseconds are over.
     pub(crate) fn wait_reset(&self, timeout: u64) -> Result {
-        let deadline = task::now().saturating_add(timeout);
+        // After a signal too. The call must not be begun again: its second time there may be no
+        // disk to reset.
         let unfinished = Error::from_errno(-(kernel::bindings::EINPROGRESS as i32));
+        let deadline = task::now().saturating_add(timeout);
         let mut life = self.life.lock();
         while matches!(&*life, Life::Resetting { .. }) {
-            let Some(left) = jiffies_left(deadline) else {
-                return Err(unfinished);
-            };
+            let left = jiffies_left(deadline).ok_or(unfinished)?;
             let woken = self.settled.wait_interruptible_timeout(&mut life, left);
             if matches!(woken, CondVarTimeoutResult::Signal { .. }) {
-                // Not to be begun again: the second time there may be no disk to reset.
                 return Err(unfinished);
             }
         }

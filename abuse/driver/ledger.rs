@@ -148,6 +148,17 @@ impl<Q> Holder<Q> {
     }
 }
 
+impl<Q: Process> Holder<Q> {
+    fn is_alive(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::is_alive)
+    }
+
+    /// Whether it is dead and holds nothing: none of its threads can come back.
+    fn is_history(&self) -> bool {
+        self.held == 0 && !self.is_alive()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Idle,
@@ -1027,13 +1038,16 @@ impl<P, Q: Process> Ledger<P, Q> {
             .is_some_and(|holder| holder.open && holder.who == *who)
     }
 
-    /// Enters a worker. Its process comes back if the table is full.
+    /// Enters a worker. Its process comes back if the table is full. A worker that is dead and holds
+    /// nothing makes room, also while others still have its file open.
     pub(crate) fn holder_add(&mut self, who: Who, process: Q) -> Result<u32, Q> {
         // Another thread of the worker may have been faster.
         if let Some(index) = self.holder_find(&who) {
             return Ok(index);
         }
-        let Some(index) = self.holders.iter().position(Holder::is_vacant) else {
+        let vacant = self.holders.iter().position(Holder::is_vacant);
+        let free = vacant.or_else(|| self.holders.iter().position(Holder::is_history));
+        let Some(index) = free else {
             return Err(process);
         };
         if let Some(holder) = self.holders.get_mut(index) {
@@ -1082,9 +1096,10 @@ impl<P, Q: Process> Ledger<P, Q> {
         outcome
     }
 
-    /// Number of workers whose file is open.
+    /// Number of workers that live and whose file is open.
     pub(crate) fn workers(&self) -> u32 {
-        self.holders.iter().filter(|holder| holder.open).count() as u32
+        let there = |holder: &&Holder<Q>| holder.open && holder.is_alive();
+        self.holders.iter().filter(there).count() as u32
     }
 
     // --- Waiting --------------------------------------------------------------------------------
