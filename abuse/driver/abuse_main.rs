@@ -13,12 +13,19 @@
 //! - `sys`: every `unsafe` block
 
 #[path = "../uapi/abi.rs"]
-#[allow(unreachable_pub, dead_code, reason = "shared with user space, where it is public")]
+#[allow(
+    unreachable_pub,
+    dead_code,
+    reason = "shared with user space, where it is public"
+)]
 mod abi;
 mod control;
 mod device;
 mod exchange;
-#[expect(dead_code, reason = "compiled unchanged into its tests, which use all of it")]
+#[expect(
+    dead_code,
+    reason = "compiled unchanged into its tests, which use all of it"
+)]
 mod ledger;
 mod legacy;
 mod shape;
@@ -66,7 +73,11 @@ kernel::sync::global_lock! {
 
 /// The device with this number.
 fn device(number: u32) -> Option<Arc<Device>> {
-    DEVICES.lock().iter().find(|device| device.number() == number).cloned()
+    DEVICES
+        .lock()
+        .iter()
+        .find(|device| device.number() == number)
+        .cloned()
 }
 
 /// Whether devices set up by the calls of 2009 have partitions.
@@ -92,7 +103,10 @@ impl kernel::Module for Abuse {
         };
         let work = Arc::new(WorkQueue::new()?, GFP_KERNEL)?;
         let nodes = Nodes::new()?;
-        let module = Abuse { nodes, _work: work.clone() };
+        let module = Abuse {
+            nodes,
+            _work: work.clone(),
+        };
         for number in 0..count {
             let device = Device::new(number, u64::from(number) + 1, work.clone())?;
             DEVICES.lock().push(device, GFP_KERNEL)?;

@@ -37,7 +37,12 @@ impl Node for Control {
     fn open(minor: u32, writable: bool) -> Result<KBox<Self>> {
         let device = crate::device(minor).ok_or(ENODEV)?;
         let file = device.new_file();
-        let control = Control { device, file, writable, holder: Atomic::new(u32::MAX) };
+        let control = Control {
+            device,
+            file,
+            writable,
+            holder: Atomic::new(u32::MAX),
+        };
         Ok(KBox::new(control, GFP_KERNEL)?)
     }
 
@@ -52,12 +57,12 @@ impl Node for Control {
                 legacy::set_status(&self.device, argument, compat, partitions, cpus, page)
             }),
             abi::RESET => self.legacy_may().and_then(|()| legacy::reset(&self.device)),
-            abi::GET_BIO => {
-                self.legacy_may().and_then(|()| legacy::get_bio(&self.device, argument))
-            }
-            abi::PUT_BIO => {
-                self.legacy_may().and_then(|()| legacy::put_bio(&self.device, argument))
-            }
+            abi::GET_BIO => self
+                .legacy_may()
+                .and_then(|()| legacy::get_bio(&self.device, argument)),
+            abi::PUT_BIO => self
+                .legacy_may()
+                .and_then(|()| legacy::put_bio(&self.device, argument)),
             // v1 answered EINVAL to what it did not know; kept in its own range.
             0x4120..=0x412f => Err(EINVAL),
             _ => self.call(command & CALL, argument),
@@ -126,8 +131,16 @@ impl Control {
 
     fn exchange(&self, argument: u64) -> Result {
         let mut call: abi::Exchange = user::read_sized(argument)?;
-        let token = if call.owner == 0 { task::current_token() } else { call.owner };
-        let who = Who { file: self.file, token, process: task::current_key() };
+        let token = if call.owner == 0 {
+            task::current_token()
+        } else {
+            call.owner
+        };
+        let who = Who {
+            file: self.file,
+            token,
+            process: task::current_key(),
+        };
         let known = self.holder.load(Relaxed);
         let holder = self.device.holder(&who, known)?;
         if holder != known {
@@ -147,9 +160,13 @@ impl Control {
         }
         self.must_be_set_up()?;
         let has = |flag: u32| call.flags & flag != 0;
-        let why = if has(abi::RQ_FORCE) { Why::Forced } else { Why::Asked };
+        let why = if has(abi::RQ_FORCE) {
+            Why::Forced
+        } else {
+            Why::Asked
+        };
         let outcome = self.device.requeue(why, |held: &Held<'_, ProcessRef>| {
-            let number = |process: &ProcessRef| process.number() == call.pid;
+            let number = |process: &ProcessRef| call.pid != 0 && process.number() == call.pid;
             (!has(abi::RQ_OWNER) || held.holder.who().token == call.owner)
                 && (!has(abi::RQ_PID) || held.holder.process().is_some_and(number))
                 && (!has(abi::RQ_ID) || held.id == call.id)
@@ -170,10 +187,13 @@ impl Control {
         }
         self.must_be_set_up()?;
         if call.flags & both != 0 {
-            self.device.set_read_only(call.flags & abi::RC_READ_ONLY != 0)?;
+            self.device
+                .set_read_only(call.flags & abi::RC_READ_ONLY != 0)?;
         }
         let forced = call.flags & abi::RC_FORCE != 0;
-        let outcome = self.device.requeue(if forced { Why::Forced } else { Why::Asked }, |_| true);
+        let outcome = self
+            .device
+            .requeue(if forced { Why::Forced } else { Why::Asked }, |_| true);
         let mut ledger = self.device.ledger.lock();
         call.old_epoch = ledger.epoch();
         call.new_epoch = match if_something(&outcome) {

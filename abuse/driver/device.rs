@@ -51,9 +51,15 @@ enum Life {
     /// No disk.
     Empty,
     /// A disk, and the hold on the module that goes with it.
-    Ready { disk: Disk<Device>, shape: Setup, _module: ModuleRef },
+    Ready {
+        disk: Disk<Device>,
+        shape: Setup,
+        _module: ModuleRef,
+    },
     /// A dead disk that is being removed, until the work has taken it.
-    Resetting { remains: Option<(Disk<Device>, ModuleRef)> },
+    Resetting {
+        remains: Option<(Disk<Device>, ModuleRef)>,
+    },
 }
 
 /// One device.
@@ -86,14 +92,18 @@ pub(crate) struct Device {
     teardown: Work<Device, TEARDOWN>,
     #[pin]
     welcome: Work<Device, WELCOME>,
+    #[pin]
+    watch: Work<Device, WATCH>,
 }
 
 const TEARDOWN: u64 = 0;
 const WELCOME: u64 = 1;
+const WATCH: u64 = 2;
 
 impl_has_work! {
     impl HasWork<Self, 0> for Device { self.teardown }
     impl HasWork<Self, 1> for Device { self.welcome }
+    impl HasWork<Self, 2> for Device { self.watch }
 }
 
 /// How a reset began.
@@ -141,6 +151,7 @@ impl Device {
                 files: Atomic::new(0),
                 teardown <- new_work!("abuse::teardown"),
                 welcome <- new_work!("abuse::welcome"),
+                watch <- new_work!("abuse::watch"),
             }),
             GFP_KERNEL,
         )
@@ -186,7 +197,17 @@ impl Device {
         drop(old);
         match Disk::new(this.number, shape, this.clone()) {
             Ok(disk) => {
-                *life = Life::Ready { disk, shape: *shape, _module: module };
+                *life = Life::Ready {
+                    disk,
+                    shape: *shape,
+                    _module: module,
+                };
+                if shape.lease_ns > 0 || shape.no_server_ns > 0 {
+                    let _ = this
+                        .work
+                        .queue()
+                        .enqueue::<Arc<Device>, WATCH>(this.clone());
+                }
                 Ok(())
             }
             Err(error) => {
@@ -206,7 +227,10 @@ impl Device {
             return match &*life {
                 Life::Resetting { .. } => {
                     let draining = this.ledger.lock().busy();
-                    Ok(Some(ResetBegun { failed: 0, draining }))
+                    Ok(Some(ResetBegun {
+                        failed: 0,
+                        draining,
+                    }))
                 }
                 _ => Ok(None),
             };
@@ -214,7 +238,10 @@ impl Device {
         let kill = || {
             let mut ledger = this.ledger.lock();
             let failed = ledger.kill();
-            ResetBegun { failed, draining: ledger.busy() }
+            ResetBegun {
+                failed,
+                draining: ledger.busy(),
+            }
         };
         let begun = if force {
             kill()
@@ -224,30 +251,37 @@ impl Device {
             let begun = disk.try_exclude_openers(|| unused().then(kill)).flatten();
             begun.ok_or(EBUSY)?
         };
-        disk.mark_dead();
         let before = core::mem::replace(&mut *life, Life::Resetting { remains: None });
         if let Life::Ready { disk, _module, .. } = before {
-            *life = Life::Resetting { remains: Some((disk, _module)) };
+            *life = Life::Resetting {
+                remains: Some((disk, _module)),
+            };
         }
         drop(life);
+        this.settled.notify_all();
         this.wake(Wake::everybody());
         this.workers.notify_all();
         this.end_condemned();
-        let _ = this.work.queue().enqueue::<Arc<Device>, TEARDOWN>(this.clone());
+        let _ = this
+            .work
+            .queue()
+            .enqueue::<Arc<Device>, TEARDOWN>(this.clone());
         Ok(Some(begun))
     }
 
     /// Waits until a reset is finished, a signal comes, or `timeout` nanoseconds are over.
     pub(crate) fn wait_reset(&self, timeout: u64) -> Result {
         let deadline = task::now().saturating_add(timeout);
+        let unfinished = Error::from_errno(-(kernel::bindings::EINPROGRESS as i32));
         let mut life = self.life.lock();
         while matches!(&*life, Life::Resetting { .. }) {
             let Some(left) = jiffies_left(deadline) else {
-                return Err(Error::from_errno(-(kernel::bindings::EINPROGRESS as i32)));
+                return Err(unfinished);
             };
             let woken = self.settled.wait_interruptible_timeout(&mut life, left);
             if matches!(woken, CondVarTimeoutResult::Signal { .. }) {
-                return Err(ERESTARTSYS);
+                // Not to be begun again: the second time there may be no disk to reset.
+                return Err(unfinished);
             }
         }
         Ok(())
@@ -279,7 +313,10 @@ impl Device {
     /// A worker has come: the disk is live.
     pub(crate) fn mark_live(this: &Arc<Self>) {
         if this.live.load(Relaxed) == 0 && this.live.xchg(1, Relaxed) == 0 {
-            let _ = this.work.queue().enqueue::<Arc<Device>, WELCOME>(this.clone());
+            let _ = this
+                .work
+                .queue()
+                .enqueue::<Arc<Device>, WELCOME>(this.clone());
         }
     }
 
@@ -391,15 +428,27 @@ impl Device {
     /// `min` requests. The caller has just looked, under this very lock.
     pub(crate) fn sleep(
         &self,
-        ledger: &mut kernel::sync::lock::Guard<'_, DeviceLedger, kernel::sync::lock::spinlock::SpinLockBackend>,
+        ledger: &mut kernel::sync::lock::Guard<
+            '_,
+            DeviceLedger,
+            kernel::sync::lock::spinlock::SpinLockBackend,
+        >,
+        holder: u32,
         min: u32,
         deadline: u64,
     ) -> Woken {
         let Some(left) = jiffies_left(deadline) else {
             return Woken::Late;
         };
-        let patient = ledger.sleep(min);
-        let queue = if patient { &self.patient } else { &self.workers };
+        // What this worker leaves behind may be for others.
+        let wake = ledger.wake();
+        self.wake(wake);
+        let patient = ledger.sleep(holder, min);
+        let queue = if patient {
+            &self.patient
+        } else {
+            &self.workers
+        };
         let woken = queue.wait_interruptible_timeout(ledger, left);
         ledger.rise(patient);
         match woken {
@@ -437,7 +486,11 @@ impl Device {
             Life::Resetting { .. } => (abi::STATE_RESETTING, Setup::default(), 0),
             Life::Ready { disk, shape, .. } => {
                 let live = self.live.load(Relaxed) != 0;
-                let state = if live { abi::STATE_LIVE } else { abi::STATE_READY };
+                let state = if live {
+                    abi::STATE_LIVE
+                } else {
+                    abi::STATE_READY
+                };
                 (state, *shape, disk.openers())
             }
         };
@@ -505,7 +558,11 @@ impl Queue for Device {
             crate::ledger::Op::Flush => true,
             _ => false,
         };
-        let arrival = Arrival { op, bytes: request.bytes(), v1 };
+        let arrival = Arrival {
+            op,
+            bytes: request.bytes(),
+            v1,
+        };
         let now = task::now();
         let wake = self.ledger.lock().enqueue(tag, arrival, request, now)?;
         self.wake(wake);
@@ -519,10 +576,17 @@ impl WorkItem<TEARDOWN> for Device {
     /// Removes a dead disk; what was in the middle of a copy has been ended when this is over.
     fn run(this: Arc<Device>) {
         let mut life = this.life.lock();
-        let Life::Resetting { remains } = &mut *life else { return };
+        let Life::Resetting { remains } = &mut *life else {
+            return;
+        };
         let remains = remains.take();
         drop(life);
-        let Some((disk, module)) = remains else { return };
+        let Some((disk, module)) = remains else {
+            return;
+        };
+        // Not by whoever resets, and not under `life`: it waits for a filesystem that is being
+        // mounted or unmounted, which is over once its requests have been ended.
+        disk.mark_dead();
         drop(disk);
         this.retire();
         *this.life.lock() = Life::Empty;
@@ -545,6 +609,47 @@ impl WorkItem<WELCOME> for Device {
         };
         disk.announce(c"ABUSE_STATE=live");
         disk.scan(look);
+    }
+}
+
+impl WorkItem<WATCH> for Device {
+    type Pointer = Arc<Device>;
+
+    /// Keeps the time limits of a disk for as long as it is there: offers again what was held too
+    /// long, within the fencing rule, and fails what nobody has claimed for too long.
+    fn run(this: Arc<Device>) {
+        /// Looks per time limit: a limit is kept to a quarter of itself.
+        const LOOKS: u64 = 4;
+        let mut life = this.life.lock();
+        loop {
+            let Life::Ready { shape, .. } = &*life else {
+                return;
+            };
+            let (lease, no_server) = (shape.lease_ns, shape.no_server_ns);
+            let limits = [lease, no_server].into_iter().filter(|&limit| limit > 0);
+            let Some(least) = limits.min() else {
+                return;
+            };
+            let deadline = task::now().saturating_add(least / LOOKS);
+            // Back early when the life cycle goes on.
+            if let Some(left) = jiffies_left(deadline) {
+                let _ = this.settled.wait_interruptible_timeout(&mut life, left);
+            }
+            if !matches!(&*life, Life::Ready { .. }) {
+                return;
+            }
+            drop(life);
+            if lease > 0 {
+                this.requeue(Why::Asked, |held| held.held_for >= lease);
+            }
+            if no_server > 0 {
+                let failed = this.ledger.lock().fail_unclaimed(no_server, task::now());
+                if failed > 0 {
+                    this.end_condemned();
+                }
+            }
+            life = this.life.lock();
+        }
     }
 }
 

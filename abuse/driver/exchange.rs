@@ -68,7 +68,9 @@ fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u32)> {
     while left > 0 {
         let mut entries = [Done::default(); CHUNK];
         let count = (left as usize).min(CHUNK);
-        let Some(entries) = entries.get_mut(..count) else { break };
+        let Some(entries) = entries.get_mut(..count) else {
+            break;
+        };
         if let Err(error) = user::read_slice(at, entries) {
             if completed == 0 && failed == 0 {
                 return Err(error);
@@ -116,8 +118,11 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
     drop(ledger);
 
     let mut again = [false; CHUNK];
-    for (((done, status), finish), again) in
-        entries.iter().zip(&mut statuses).zip(&finishes).zip(&mut again)
+    for (((done, status), finish), again) in entries
+        .iter()
+        .zip(&mut statuses)
+        .zip(&finishes)
+        .zip(&mut again)
     {
         let Some(finish) = finish else { continue };
         match bring(finish, done) {
@@ -130,9 +135,16 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
     let mut ended: [Option<(Ended<Request>, Status)>; CHUNK] = [const { None }; CHUNK];
     let mut wake = Wake::default();
     let mut ledger = device.ledger.lock();
-    let places = finishes.iter_mut().zip(&mut ended).zip(entries).zip(&statuses).zip(&again);
+    let places = finishes
+        .iter_mut()
+        .zip(&mut ended)
+        .zip(entries)
+        .zip(&statuses)
+        .zip(&again);
     for ((((finish, ended), done), &status), &again) in places {
-        let Some(finish) = finish.take() else { continue };
+        let Some(finish) = finish.take() else {
+            continue;
+        };
         if status == 0 && !again {
             let well = done.result == abi::OK;
             let gone = ledger.finish_commit(finish, well);
@@ -149,8 +161,11 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
     device.wake(wake);
     end(ended);
 
-    for ((done, status), _) in
-        entries.iter().zip(&mut statuses).zip(again).filter(|(_, again)| *again)
+    for ((done, status), _) in entries
+        .iter()
+        .zip(&mut statuses)
+        .zip(again)
+        .filter(|(_, again)| *again)
     {
         *status = complete_slowly(device, done);
     }
@@ -186,7 +201,9 @@ pub(crate) fn finish_one(
     let mut ledger = device.ledger.lock();
     let gone = match status {
         Some(status) => Ok((ledger.finish_commit(finish, status == Status::OK), status)),
-        None => ledger.finish_abort(finish).map_or_else(|gone| Ok((gone, Status::IO_ERROR)), Err),
+        None => ledger
+            .finish_abort(finish)
+            .map_or_else(|gone| Ok((gone, Status::IO_ERROR)), Err),
     };
     drop(ledger);
     match gone {
@@ -206,7 +223,11 @@ pub(crate) fn finish_one(
 fn end<const N: usize>(ended: [Option<(Ended<Request>, Status)>; N]) {
     let off = NoBottomHalves::new();
     for (gone, status) in ended.into_iter().flatten() {
-        let status = if gone.doomed { Status::IO_ERROR } else { status };
+        let status = if gone.doomed {
+            Status::IO_ERROR
+        } else {
+            status
+        };
         gone.request.end(status, &off);
     }
 }
@@ -294,7 +315,11 @@ enum Trouble {
 /// Takes up to `take_max` requests, waiting up to `patience` nanoseconds for `take_min`.
 fn take(device: &Arc<Device>, holder: u32, call: &mut Exchange, patience: u64) -> Result {
     let data = call.flags & abi::X_NO_DATA == 0;
-    let mut arena = Arena { base: call.arena, bytes: call.arena_bytes, used: 0 };
+    let mut arena = Arena {
+        base: call.arena,
+        bytes: call.arena_bytes,
+        used: 0,
+    };
     let mut deadline = match patience {
         0 => 0,
         abi::FOREVER => u64::MAX,
@@ -303,9 +328,15 @@ fn take(device: &Arc<Device>, holder: u32, call: &mut Exchange, patience: u64) -
     let mut tries = 0;
     while call.taken < call.take_max {
         let trouble = {
-            let chunk = Chunk { data, detached: call.flags & abi::X_DETACHED != 0, holder };
+            let chunk = Chunk {
+                data,
+                detached: call.flags & abi::X_DETACHED != 0,
+                holder,
+            };
             let claims = chunk.claim(device, call, &mut arena, deadline)?;
-            let Some((claims, too_big)) = claims else { return Ok(()) };
+            let Some((claims, too_big)) = claims else {
+                return Ok(());
+            };
             let (taken, trouble) = chunk.deliver(device, call, claims);
             if taken > 0 {
                 call.taken = call.taken.saturating_add(taken);
@@ -369,14 +400,18 @@ impl Chunk {
             }
             let mut count = 0;
             let mut too_big = false;
-            if !wait || ledger.is_ready(call.take_min) {
+            if !wait || ledger.is_ready_for(self.holder, call.take_min) {
                 let now = task::now();
                 for place in claims.iter_mut().take(most) {
                     let room = if self.data { arena.room() } else { u64::MAX };
                     match ledger.take_begin(self.holder, self.detached, room, now) {
                         Next::Claim(claim) => {
                             let has_data = self.data && claim.op.has_data();
-                            let at = if has_data { arena.place(claim.bytes) } else { 0 };
+                            let at = if has_data {
+                                arena.place(claim.bytes)
+                            } else {
+                                0
+                            };
                             *place = Some((claim, at));
                             count += 1;
                         }
@@ -396,9 +431,13 @@ impl Chunk {
                 if count > 0 || too_big {
                     return Ok(Some((claims, too_big)));
                 }
-                return if interrupted { Err(ERESTARTNOHAND) } else { Ok(None) };
+                return if interrupted {
+                    Err(ERESTARTNOHAND)
+                } else {
+                    Ok(None)
+                };
             }
-            match device.sleep(&mut ledger, call.take_min, deadline) {
+            match device.sleep(&mut ledger, self.holder, call.take_min, deadline) {
                 Woken::Look => {}
                 Woken::Late => wait = false,
                 Woken::Signal => {

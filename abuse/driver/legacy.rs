@@ -49,7 +49,10 @@ pub(crate) fn get_status(device: &Arc<Device>, argument: u64, compat: bool) -> R
         flags: if read_only { abi::FLAGS_READ_ONLY } else { 0 },
         blocksize: config.logical_block,
         max_queue: config.depth,
-        queue_size: status.queued.saturating_add(status.taken).saturating_add(status.draining),
+        queue_size: status
+            .queued
+            .saturating_add(status.taken)
+            .saturating_add(status.draining),
         errors: status.errors,
         max_vecs: abi::V1_MAX_VECS,
         _pad: 0,
@@ -209,7 +212,11 @@ fn describe(request: &Request, vectors: &mut [Vector]) -> u32 {
     }
     let mut count = 0;
     for (segment, vector) in request.segments().zip(vectors.iter_mut()) {
-        *vector = Vector { address: 0, len: segment.len(), offset: segment.offset() };
+        *vector = Vector {
+            address: 0,
+            len: segment.len(),
+            offset: segment.offset(),
+        };
         count += 1;
     }
     count

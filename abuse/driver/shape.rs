@@ -51,40 +51,102 @@ pub(crate) fn settle(asked: &Setup, cpus: u32, page: u32) -> Result<Setup, Bad> 
     if !shape.physical_block.is_power_of_two() {
         return Err(Bad::Invalid);
     }
-    clamp(&mut shape.physical_block, block, 1 << 30, &mut shape.adjusted, abi::ADJ_PHYSICAL);
+    clamp(
+        &mut shape.physical_block,
+        block,
+        1 << 30,
+        &mut shape.adjusted,
+        abi::ADJ_PHYSICAL,
+    );
     shape.io_min = or_default(asked.io_min, shape.physical_block);
-    multiple(&mut shape.io_min, block, &mut shape.adjusted, abi::ADJ_IO_MIN);
-    clamp(&mut shape.io_min, shape.physical_block, 1 << 30, &mut shape.adjusted, abi::ADJ_IO_MIN);
-    multiple(&mut shape.io_opt, block, &mut shape.adjusted, abi::ADJ_IO_OPT);
+    multiple(
+        &mut shape.io_min,
+        block,
+        &mut shape.adjusted,
+        abi::ADJ_IO_MIN,
+    );
+    clamp(
+        &mut shape.io_min,
+        shape.physical_block,
+        1 << 30,
+        &mut shape.adjusted,
+        abi::ADJ_IO_MIN,
+    );
+    multiple(
+        &mut shape.io_opt,
+        block,
+        &mut shape.adjusted,
+        abi::ADJ_IO_OPT,
+    );
 
     shape.max_bytes = or_default(asked.max_bytes, DEFAULT_MAX_BYTES);
     let least = block.max(page);
-    clamp(&mut shape.max_bytes, least, abi::MAX_BYTES, &mut shape.adjusted, abi::ADJ_MAX_BYTES);
-    multiple(&mut shape.max_bytes, block, &mut shape.adjusted, abi::ADJ_MAX_BYTES);
+    clamp(
+        &mut shape.max_bytes,
+        least,
+        abi::MAX_BYTES,
+        &mut shape.adjusted,
+        abi::ADJ_MAX_BYTES,
+    );
+    multiple(
+        &mut shape.max_bytes,
+        block,
+        &mut shape.adjusted,
+        abi::ADJ_MAX_BYTES,
+    );
     shape.max_segments = or_default(asked.max_segments, abi::MAX_SEGMENTS);
     // A block may be scattered over as many pages as it is long.
     let least = (block / page.max(1)).max(1);
     let most = abi::MAX_SEGMENTS;
-    clamp(&mut shape.max_segments, least, most, &mut shape.adjusted, abi::ADJ_SEGMENTS);
+    clamp(
+        &mut shape.max_segments,
+        least,
+        most,
+        &mut shape.adjusted,
+        abi::ADJ_SEGMENTS,
+    );
 
     shape.depth = or_default(asked.depth, DEFAULT_DEPTH);
-    clamp(&mut shape.depth, 1, abi::MAX_DEPTH, &mut shape.adjusted, abi::ADJ_DEPTH);
+    clamp(
+        &mut shape.depth,
+        1,
+        abi::MAX_DEPTH,
+        &mut shape.adjusted,
+        abi::ADJ_DEPTH,
+    );
     shape.queues = or_default(asked.queues, 1);
     let most = cpus.max(1).min(abi::MAX_TAGS / shape.depth.max(1));
-    clamp(&mut shape.queues, 1, most, &mut shape.adjusted, abi::ADJ_QUEUES);
+    clamp(
+        &mut shape.queues,
+        1,
+        most,
+        &mut shape.adjusted,
+        abi::ADJ_QUEUES,
+    );
 
     if shape.features & abi::F_WRITE_THROUGH != 0 && shape.features & abi::F_NO_FUA == 0 {
         shape.features |= abi::F_NO_FUA;
         shape.adjusted |= abi::ADJ_FUA;
     }
     shape.max_discard_bytes = or_default(asked.max_discard_bytes, DEFAULT_MAX_DISCARD);
-    multiple(&mut shape.max_discard_bytes, block, &mut shape.adjusted, abi::ADJ_DISCARD);
+    multiple(
+        &mut shape.max_discard_bytes,
+        block,
+        &mut shape.adjusted,
+        abi::ADJ_DISCARD,
+    );
     shape.discard_granularity = or_default(asked.discard_granularity, block);
     if !shape.discard_granularity.is_power_of_two() {
         return Err(Bad::Invalid);
     }
     let most = 1 << 30;
-    clamp(&mut shape.discard_granularity, block, most, &mut shape.adjusted, abi::ADJ_DISCARD);
+    clamp(
+        &mut shape.discard_granularity,
+        block,
+        most,
+        &mut shape.adjusted,
+        abi::ADJ_DISCARD,
+    );
     Ok(shape)
 }
 
@@ -133,7 +195,11 @@ fn clamp(value: &mut u32, least: u32, most: u32, adjusted: &mut u32, bit: u32) {
 /// Rounds down to a multiple of a power of two, but not to nothing.
 fn multiple(value: &mut u32, of: u32, adjusted: &mut u32, bit: u32) {
     let rounded = *value & !of.wrapping_sub(1);
-    let kept = if rounded == 0 && *value != 0 { of } else { rounded };
+    let kept = if rounded == 0 && *value != 0 {
+        of
+    } else {
+        rounded
+    };
     if kept != *value {
         *value = kept;
         *adjusted |= bit;

@@ -79,7 +79,12 @@ impl<T: Node> Nodes<T> {
         let raw = class.0;
         core::mem::forget((region, class));
         // INVARIANT: Added and created above.
-        Ok(Nodes { cdev, class: raw, dev, _node: PhantomData })
+        Ok(Nodes {
+            cdev,
+            class: raw,
+            dev,
+            _node: PhantomData,
+        })
     }
 
     /// Makes /dev/abctl`minor` visible.
@@ -158,7 +163,7 @@ impl<T: Node> Ops<T> {
 
     /// # Safety
     ///
-    /// This and the following are called by the VFS only.
+    /// Called by the VFS only.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: Valid by the contract.
         let minor = unsafe { (*inode).i_rdev } & (MINORS - 1);
@@ -174,16 +179,19 @@ impl<T: Node> Ops<T> {
         }
     }
 
-    unsafe extern "C" fn release(
-        _inode: *mut bindings::inode,
-        file: *mut bindings::file,
-    ) -> c_int {
+    /// # Safety
+    ///
+    /// Called by the VFS only, on a file that was opened.
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: Set by `open`, and released once.
-        let node = unsafe { KBox::from_raw((*file).private_data as *mut T) };
+        let node = unsafe { KBox::from_raw((*file).private_data.cast::<T>()) };
         node.release();
         0
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS only, on a file that was opened.
     unsafe extern "C" fn ioctl(
         file: *mut bindings::file,
         command: c_uint,
@@ -194,6 +202,9 @@ impl<T: Node> Ops<T> {
         answer(node.ioctl(command, argument as u64, false))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS only, on a file that was opened.
     unsafe extern "C" fn compat_ioctl(
         file: *mut bindings::file,
         command: c_uint,
@@ -204,6 +215,9 @@ impl<T: Node> Ops<T> {
         answer(node.ioctl(command, u64::from(argument as u32), true))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS only, on a file that was opened.
     unsafe extern "C" fn poll(
         file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,

@@ -79,10 +79,15 @@ impl<T: Queue> Disk<T> {
         core::mem::forget(unadded);
         let disk = NonNull::new(disk).ok_or(ENOMEM)?;
         // INVARIANT: Added above.
-        Ok(Disk { disk, set: set.into_inner(), data })
+        Ok(Disk {
+            disk,
+            set: set.into_inner(),
+            data,
+        })
     }
 
-    /// Refuses new I/O from now on. What was queued must still be ended. Does not wait.
+    /// Refuses new I/O from now on, and tells whoever mounted it. Waits for a mount or an unmount
+    /// that is under way: all that was queued must have been ended, or must be ended by others.
     pub(crate) fn mark_dead(&self) {
         // SAFETY: Valid by the type invariant.
         unsafe { bindings::blk_mark_disk_dead(self.disk.as_ptr()) };
@@ -198,7 +203,7 @@ impl TagSet {
         set.queue_depth = shape.depth;
         set.numa_node = bindings::NUMA_NO_NODE;
         // The worker decides on order; a scheduler is a write to sysfs away.
-        set.flags = bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT as u32;
+        set.flags = bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT;
         let set = KBox::into_pin(KBox::new(Opaque::new(set), GFP_KERNEL)?);
         // SAFETY: Initialised above and pinned.
         to_result(unsafe { bindings::blk_mq_alloc_tag_set(set.get()) })?;
@@ -206,7 +211,9 @@ impl TagSet {
     }
 
     fn get(&self) -> *mut bindings::blk_mq_tag_set {
-        self.0.as_ref().map_or(core::ptr::null_mut(), |set| set.get())
+        self.0
+            .as_ref()
+            .map_or(core::ptr::null_mut(), |set| set.get())
     }
 
     fn into_inner(mut self) -> Pin<KBox<Opaque<bindings::blk_mq_tag_set>>> {
@@ -320,7 +327,8 @@ impl<T: Queue> Ops<T> {
         // SAFETY: As above; the queue data were set by `Disk::new` and outlive the queue.
         let target = unsafe { &*((*(*hctx).queue).queuedata as *const T) };
         // SAFETY: As above.
-        let (queue, depth) = unsafe { ((*hctx).queue_num, (*(*(*hctx).queue).tag_set).queue_depth) };
+        let (queue, depth) =
+            unsafe { ((*hctx).queue_num, (*(*(*hctx).queue).tag_set).queue_depth) };
         // SAFETY: As above.
         let tag = unsafe { (*request).tag } as u32;
         let tag = queue.wrapping_mul(depth).wrapping_add(tag);

@@ -5,7 +5,10 @@
 use kernel::bindings;
 use kernel::ffi::{c_char, c_uint, c_void};
 
-#[allow(improper_ctypes, reason = "kernel structs whose fields bindgen leaves out, behind pointers")]
+#[allow(
+    improper_ctypes,
+    reason = "kernel structs whose fields bindgen leaves out, behind pointers"
+)]
 extern "C" {
     pub(super) fn abuse_page_to_user(
         to: *mut c_void,

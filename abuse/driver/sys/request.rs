@@ -113,7 +113,11 @@ impl Request {
     /// The pieces of its data, in order. Only for operations that have data.
     pub(crate) fn segments(&self) -> Segments<'_> {
         let bio = self.raw().bio;
-        Segments { _request: self, bio, iter: iter_of(bio) }
+        Segments {
+            _request: self,
+            bio,
+            iter: iter_of(bio),
+        }
     }
 
     /// Ends the request.
@@ -142,11 +146,19 @@ struct Place {
 
 fn iter_of(bio: *mut bindings::bio) -> Place {
     if bio.is_null() {
-        return Place { index: 0, done: 0, left: 0 };
+        return Place {
+            index: 0,
+            done: 0,
+            left: 0,
+        };
     }
     // SAFETY: A bio of a request in flight; read as a whole because the struct is packed.
     let iter = unsafe { (*bio).bi_iter };
-    Place { index: iter.bi_idx, done: iter.bi_bvec_done, left: iter.bi_size }
+    Place {
+        index: iter.bi_idx,
+        done: iter.bi_bvec_done,
+        left: iter.bi_size,
+    }
 }
 
 /// The pieces of a request: physically contiguous, of any number of pages each.
@@ -170,12 +182,20 @@ impl<'a> Iterator for Segments<'a> {
         }
         // SAFETY: `left` is not 0, so there is a vector at `index`.
         let vector = unsafe { *(*self.bio).bi_io_vec.add(self.iter.index as usize) };
-        let len = vector.bv_len.saturating_sub(self.iter.done).min(self.iter.left);
+        let len = vector
+            .bv_len
+            .saturating_sub(self.iter.done)
+            .min(self.iter.left);
         let offset = vector.bv_offset.wrapping_add(self.iter.done);
         self.iter.index = self.iter.index.wrapping_add(1);
         self.iter.done = 0;
         self.iter.left = self.iter.left.saturating_sub(len);
-        Some(Segment { page: vector.bv_page, offset, len, _request: core::marker::PhantomData })
+        Some(Segment {
+            page: vector.bv_page,
+            offset,
+            len,
+            _request: core::marker::PhantomData,
+        })
     }
 }
 

@@ -101,7 +101,10 @@ impl NoIo {
     pub(crate) fn new() -> Self {
         // SAFETY: Restored by drop, on the same thread since the type is not `Send`.
         let flags = unsafe { ffi::abuse_noio_save() };
-        NoIo { flags, _not_send: PhantomData }
+        NoIo {
+            flags,
+            _not_send: PhantomData,
+        }
     }
 }
 

@@ -24,7 +24,15 @@ macro_rules! plain {
     )*};
 }
 plain!(u32, i32, u64);
-plain!(abi::Info, abi::Vector, abi::XfrHdr, abi::Done, abi::Take, abi::Exchange, abi::Setup);
+plain!(
+    abi::Info,
+    abi::Vector,
+    abi::XfrHdr,
+    abi::Done,
+    abi::Take,
+    abi::Exchange,
+    abi::Setup
+);
 plain!(abi::Status, abi::Requeue, abi::Reconnect, abi::Reset);
 
 fn bytes<T: Plain>(values: &[T]) -> &[u8] {
@@ -63,7 +71,9 @@ pub(crate) fn write<T: Plain>(address: u64, value: &T) -> Result {
 
 /// Writes the first `len` bytes of a value. May fault and sleep.
 pub(crate) fn write_start<T: Plain>(address: u64, value: &T, len: usize) -> Result {
-    let value = bytes(core::slice::from_ref(value)).get(..len).ok_or(EINVAL)?;
+    let value = bytes(core::slice::from_ref(value))
+        .get(..len)
+        .ok_or(EINVAL)?;
     slice(address, len).writer().write_slice(value)
 }
 
@@ -80,7 +90,8 @@ pub(crate) fn read_start<T: Plain>(address: u64, len: usize) -> Result<T> {
 const LONGEST: usize = 4096;
 
 /// Reads a struct that begins with its size. A shorter one is refused (EINVAL), a longer one too
-/// unless what this version does not know of it is zero (E2BIG). May fault and sleep.
+/// unless what this version does not know of it is zero (E2BIG). Memory that cannot take the answer
+/// is refused now (EFAULT), before anything was done. May fault and sleep.
 pub(crate) fn read_sized<T: Plain>(address: u64) -> Result<T> {
     let size = read::<u32>(address)? as usize;
     let known = size_of::<T>();
@@ -95,12 +106,15 @@ pub(crate) fn read_sized<T: Plain>(address: u64) -> Result<T> {
     while !rest.is_empty() {
         let mut chunk = [0u8; 64];
         let len = rest.len().min(chunk.len());
-        let Some(chunk) = chunk.get_mut(..len) else { break };
+        let Some(chunk) = chunk.get_mut(..len) else {
+            break;
+        };
         rest.read_slice(chunk)?;
         if chunk.iter().any(|&byte| byte != 0) {
             return Err(E2BIG);
         }
     }
+    write(address, &value)?;
     Ok(value)
 }
 
