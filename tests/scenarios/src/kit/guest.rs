@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT
+
+//! This machine, as one scenario sees it: what it made here is taken away behind it.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use abuse::setup_keys::{plan, Plan};
+use abuse::{backend, Device, Setup, State, Worker};
+use anyhow::{anyhow, bail, ensure, Context, Result};
+use nix::errno::Errno;
+use nix::sys::signal::{kill, Signal};
+use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
+use nix::unistd::Pid;
+
+use super::command::contents;
+use super::disk::{every_request_ended, is_idle};
+use super::{udev, wait_until, Command, Disk, Mount, PATIENCE};
+use crate::runner::Clock;
+
+/// Where backing files and mount points go: a disk of the guest's.
+const SCRATCH: &str = "/srv/abuse-scenarios";
+
+/// This machine.
+pub struct Guest {
+    clock: Arc<Clock>,
+    made: Mutex<Made>,
+}
+
+/// What the scenario made.
+#[derive(Default)]
+struct Made {
+    outputs: Vec<(String, File, File)>,
+}
+
+/// Why a scenario cannot be run here.
+#[derive(Debug)]
+pub struct Skipped(String);
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}
+
+/// Returns from a scenario that cannot be run here: `return skip("there is no io_uring")`.
+pub fn skip(reason: &str) -> Result<()> {
+    Err(Skipped(reason.to_string()).into())
+}
+
+impl fmt::Debug for Guest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guest")
+    }
+}
+
+impl Guest {
+    pub(crate) fn new(clock: Arc<Clock>) -> Result<Guest> {
+        fs::create_dir_all(SCRATCH).context(SCRATCH)?;
+        Ok(Guest {
+            clock,
+            made: Mutex::default(),
+        })
+    }
+
+    /// Sets up a device that is free, with the keys of `abusectl setup`.
+    pub fn disk(&self, keys: &str) -> Result<Disk<'_>> {
+        match plan(&[keys]) {
+            Ok(Plan::Setup(setup)) => self.disk_of(&setup),
+            Ok(Plan::Reconnect { .. }) => bail!("{keys}: a disk is made, not reconnected"),
+            Err(why) => bail!("{keys}: {why}"),
+        }
+    }
+
+    /// Sets up a device that is free.
+    pub fn disk_of(&self, setup: &Setup) -> Result<Disk<'_>> {
+        for number in Device::numbers()? {
+            let device = Device::open(number.to_string())?;
+            if device.status()?.state == State::Empty {
+                let made = device.setup(setup)?;
+                let path = device.disk_path();
+                wait_until("the disk's node", PATIENCE, || path.exists())?;
+                return Ok(Disk::new(self, device, made));
+            }
+        }
+        bail!("no device is free")
+    }
+
+    /// A program to be run.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command<'_> {
+        Command::new(self, program.as_ref())
+    }
+
+    /// Mounts a disk or a file.
+    pub fn mount(&self, what: impl AsRef<Path>) -> Result<Mount<'_>> {
+        let what = what.as_ref();
+        let name = what.file_name().unwrap_or_default().to_string_lossy();
+        Mount::new(self, what, self.file(&format!("mount-{name}")))
+    }
+
+    /// The path of a backing file of this name, which does not exist yet. On ext4, on a disk.
+    pub fn file(&self, name: &str) -> PathBuf {
+        Path::new(SCRATCH).join(name)
+    }
+
+    /// Gives the scenario so long, from now, instead of three minutes.
+    pub fn allow(&self, time: Duration) {
+        self.clock.allow(time);
+    }
+
+    /// Keeps udevd from reading disks as long as the result lives, for scenarios that count
+    /// requests.
+    pub fn hold_udev(&self) -> Result<udev::Held> {
+        udev::hold()
+    }
+
+    pub(super) fn remember_output(&self, title: &str, out: &File, err: &File) -> Result<()> {
+        let output = (title.to_string(), out.try_clone()?, err.try_clone()?);
+        self.made().outputs.push(output);
+        Ok(())
+    }
+
+    /// What the programs said, for people.
+    pub(crate) fn outputs(&self) -> Vec<(String, String)> {
+        let made = self.made();
+        made.outputs
+            .iter()
+            .flat_map(|(title, out, err)| {
+                [out, err].map(|file| (title.clone(), contents(file).unwrap_or_default()))
+            })
+            .filter(|(_, text)| !text.is_empty())
+            .collect()
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After a scenario that passed: fails unless its devices are idle and every request ended.
+    pub(crate) fn check(&self) -> Result<()> {
+        let strays = children();
+        ensure!(
+            strays.is_empty(),
+            "processes were left: {}",
+            strays.join(", ")
+        );
+        for device in set_up()? {
+            drained(&device).with_context(|| device.disk_path().display().to_string())?;
+            every_request_ended(&device.status()?)
+                .with_context(|| device.disk_path().display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Takes away whatever is left, also behind one that failed. An error means that the machine
+    /// is no place to run anything else.
+    pub(crate) fn tidy(&self) -> Result<()> {
+        kill_children();
+        unmount_all();
+        for device in set_up()? {
+            let name = device.disk_path().display().to_string();
+            match device.reset(true, Some(PATIENCE)) {
+                Err(error) if error.errno() != Some(Errno::ENXIO as i32) => {
+                    return Err(anyhow!(error));
+                }
+                _ => {}
+            }
+            wait_until(&format!("{name} to be empty"), PATIENCE, || {
+                device.status().is_ok_and(|status| {
+                    status.state == State::Empty && status.taken + status.queued == 0
+                })
+            })?;
+        }
+        wait_until("all processes to end", PATIENCE, || {
+            kill_children();
+            children().is_empty()
+        })?;
+        udev::settle()?;
+        fs::remove_dir_all(SCRATCH).context(SCRATCH)?;
+        for entry in fs::read_dir("/dev/shm")?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with("abuse-") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The devices that are set up, or being reset.
+fn set_up() -> Result<Vec<Device>> {
+    let mut devices = Vec::new();
+    for number in Device::numbers()? {
+        let device = Device::open(number.to_string())?;
+        if device.status()?.state != State::Empty {
+            devices.push(device);
+        }
+    }
+    Ok(devices)
+}
+
+/// Nobody has the disk open any more. Its workers are gone, but udevd may have come to look at what
+/// was written: for it somebody answers who knows nothing.
+fn drained(device: &Device) -> Result<()> {
+    if is_idle(&device.status()?) && udev_is_idle() {
+        return Ok(());
+    }
+    let worker = Worker::new(Device::open(device.number().to_string())?).harden(false);
+    let stop = worker.stop_handle();
+    let served = std::thread::spawn(move || worker.run(backend::Null));
+    let idle = udev::settle().and_then(|()| {
+        wait_until("the disk to be idle", PATIENCE, || {
+            device.status().is_ok_and(|status| is_idle(&status))
+        })
+        .with_context(|| format!("status: {:?}", device.status()))
+    });
+    stop.stop();
+    let served = served.join().map_err(|_| anyhow!("a worker panicked"))?;
+    idle?;
+    served?;
+    Ok(())
+}
+
+fn udev_is_idle() -> bool {
+    !Path::new("/run/udev/queue").exists()
+}
+
+/// The processes that this one has to look after, which is the reaper of orphans, too.
+fn children() -> Vec<String> {
+    reap();
+    let own = std::process::id().to_string();
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for entry in processes.flatten() {
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let fields = stat
+            .rsplit_once(')')
+            .map(|(name, rest)| (name, rest.split_whitespace()));
+        if let Some((name, mut rest)) = fields {
+            if rest.nth(1) == Some(own.as_str()) {
+                found.push(format!("{name})"));
+            }
+        }
+    }
+    found
+}
+
+fn kill_children() {
+    for child in children() {
+        let pid = child.split(' ').next().and_then(|pid| pid.parse().ok());
+        if let Some(pid) = pid {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+    reap();
+}
+
+fn reap() {
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            break;
+        }
+    }
+}
+
+/// What is mounted below the scratch place, the last first.
+fn unmount_all() {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    for line in mounts.lines().rev() {
+        let place = line.split(' ').nth(1).unwrap_or_default();
+        if place.starts_with(SCRATCH) {
+            let _ = nix::mount::umount2(place, nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+
+//! What scenarios are made with.
+//!
+//! | | |
+//! |---|---|
+//! | [`Guest`] | this machine: makes disks, runs commands, tidies up behind the scenario |
+//! | [`Disk`] | a device that is set up; [`Disk::serve`] starts a worker |
+//! | [`Command`], [`Process`] | programs, run to their end or kept in the background |
+//! | [`Puppet`] | a worker process that takes and completes exactly when it is told to |
+//! | [`Direct`] | one read or write of a disk, as one request; also in the background |
+//! | [`Fio`] | load, verified |
+//! | [`wait_until`], [`wait_for`], [`Pending`] | waiting, with a deadline |
+
+pub mod command;
+pub mod direct;
+pub mod disk;
+pub mod fio;
+pub mod guest;
+pub mod kernel_log;
+pub mod mount;
+pub mod puppet;
+pub mod udev;
+pub mod wait;
+
+pub use command::{Command, Output, Process};
+pub use direct::Direct;
+pub use disk::Disk;
+pub use fio::{Fio, Load, Report};
+pub use guest::{skip, Guest, Skipped};
+pub use mount::Mount;
+pub use puppet::{Answer, Held, Puppet};
+pub use wait::{wait_for, wait_until, Pending, PATIENCE};
+
+/// Fails unless this call to the device was refused with this errno.
+pub fn refused<T: std::fmt::Debug>(
+    result: abuse::Result<T>,
+    errno: nix::errno::Errno,
+) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.errno() == Some(errno as i32) => Ok(()),
+        other => anyhow::bail!("expected {errno}, got {other:?}"),
+    }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+
+//! A file system that is mounted for a while.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::Guest;
+
+/// A mounted file system; dropping it unmounts it, at the latest when the guest tidies up.
+#[derive(Debug)]
+pub struct Mount<'g> {
+    guest: &'g Guest,
+    place: PathBuf,
+    mounted: bool,
+}
+
+impl<'g> Mount<'g> {
+    pub(super) fn new(guest: &'g Guest, what: &Path, place: PathBuf) -> Result<Mount<'g>> {
+        std::fs::create_dir_all(&place)?;
+        guest.command("mount").arg(what).arg(&place).ok()?;
+        Ok(Mount {
+            guest,
+            place,
+            mounted: true,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.place
+    }
+
+    /// Unmounts it; fails when somebody is still in there.
+    pub fn unmount(mut self) -> Result<()> {
+        self.mounted = false;
+        self.guest.command("umount").arg(&self.place).ok()?;
+        Ok(())
+    }
+}
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        if self.mounted {
+            // Waits for no worker: whoever is left behind is not looked at any more.
+            let _ = self
+                .guest
+                .command("umount")
+                .arg("--lazy")
+                .arg(&self.place)
+                .ok();
+        }
+    }
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MIT
+
+//! A worker in a process of its own that takes and completes exactly when it is told to, so that it
+//! can be killed or stopped at one precise step.
+//!
+//! It is this program, started as `puppet DEV`; it hears one command per line and answers in lines:
+//!
+//! ```text
+//! take MAX MILLISECONDS   request ID OP OFFSET LENGTH FUA ATTEMPT EPOCH FIRST-BYTE ... then end
+//! put ID ok|zero|io-error|fill BYTE LENGTH   end, or refused ERRNO
+//! ```
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use abuse::{Device, Failure, Operation, Outcome, Take};
+use anyhow::{bail, ensure, Context, Result};
+use nix::sys::signal::Signal;
+
+use super::wait::{wait_for, PATIENCE};
+use super::{command, Disk};
+
+/// A request that a puppet holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its id.
+    pub id: u64,
+    /// What it wants.
+    pub operation: Operation,
+    /// Bytes from the start of the disk.
+    pub offset: u64,
+    /// Bytes.
+    pub length: usize,
+    /// Durable before it is completed.
+    pub fua: bool,
+    /// Owners that died with it.
+    pub attempt: u32,
+    /// Epoch of the device when it was taken.
+    pub epoch: u32,
+    /// The first byte of a write's data.
+    pub first: u8,
+}
+
+/// How a puppet answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done; of a read: zeros.
+    Done,
+    /// A read's data: this byte, all over.
+    Fill(u8),
+    /// An I/O error.
+    Error,
+}
+
+/// A worker on strings. Dropping it kills it.
+#[derive(Debug)]
+pub struct Puppet {
+    child: Child,
+    input: ChildStdin,
+    lines: Receiver<String>,
+    gone: bool,
+}
+
+impl Puppet {
+    pub(super) fn start(disk: &Disk<'_>) -> Result<Puppet> {
+        let program = std::env::current_exe().context("this program")?;
+        let mut child = Command::new(program)
+            .args(["puppet", &disk.control()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .context("starting a puppet")?;
+        let input = child.stdin.take().context("its input")?;
+        let output = child.stdout.take().context("its output")?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let puppet = Puppet {
+            child,
+            input,
+            lines,
+            gone: false,
+        };
+        puppet.hear("ready")?;
+        Ok(puppet)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Has it take up to `max` requests, waiting for the first.
+    pub fn take(&mut self, max: u32) -> Result<Vec<Held>> {
+        self.say_take(max)?;
+        self.hear_take()
+    }
+
+    /// Has it take exactly one.
+    pub fn take_one(&mut self) -> Result<Held> {
+        self.take(1)?
+            .first()
+            .copied()
+            .context("no request came to the puppet")
+    }
+
+    /// Tells it to take, without waiting for what comes of it; [`Puppet::hear_take`] does.
+    pub fn say_take(&mut self, max: u32) -> Result<()> {
+        self.say(&format!("take {max} {}", PATIENCE.as_millis()))
+    }
+
+    /// What it took.
+    pub fn hear_take(&self) -> Result<Vec<Held>> {
+        let mut held = Vec::new();
+        loop {
+            let line = self.line()?;
+            match line.split_once(' ') {
+                None if line == "end" => return Ok(held),
+                Some(("request", words)) => held.push(parse(words)?),
+                _ => bail!("the puppet says: {line}"),
+            }
+        }
+    }
+
+    /// Has it complete a request. `Ok(Some(errno))`: it was refused.
+    pub fn put(&mut self, request: &Held, answer: Answer) -> Result<Option<i32>> {
+        self.say_put(request, answer)?;
+        self.hear_put()
+    }
+
+    /// Tells it to complete a request; it does when it runs again.
+    pub fn say_put(&mut self, request: &Held, answer: Answer) -> Result<()> {
+        let word = match (answer, request.operation) {
+            (Answer::Done, Operation::Read) => "zero".to_string(),
+            (Answer::Done, _) => "ok".to_string(),
+            (Answer::Error, _) => "io-error".to_string(),
+            (Answer::Fill(byte), _) => format!("fill {byte} {}", request.length),
+        };
+        self.say(&format!("put {} {word}", request.id))
+    }
+
+    /// What became of it.
+    pub fn hear_put(&self) -> Result<Option<i32>> {
+        let line = self.line()?;
+        match line.split_once(' ') {
+            None if line == "end" => Ok(None),
+            Some(("refused", errno)) => Ok(Some(errno.parse()?)),
+            _ => bail!("the puppet says: {line}"),
+        }
+    }
+
+    /// SIGKILL; returns when it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        command::send(self.pid(), Signal::SIGKILL)?;
+        wait_for("the end of a puppet", PATIENCE, || {
+            Ok(self.child.try_wait()?.map(|_| ()))
+        })?;
+        self.gone = true;
+        Ok(())
+    }
+
+    /// SIGSTOP; returns when it stands still.
+    pub fn stop(&self) -> Result<()> {
+        command::stop(self.pid())
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> Result<()> {
+        command::send(self.pid(), Signal::SIGCONT)
+    }
+
+    fn say(&mut self, line: &str) -> Result<()> {
+        writeln!(self.input, "{line}").context("telling the puppet")
+    }
+
+    fn line(&self) -> Result<String> {
+        self.lines
+            .recv_timeout(PATIENCE + Duration::from_secs(5))
+            .context("the puppet is silent")
+    }
+
+    fn hear(&self, word: &str) -> Result<()> {
+        let line = self.line()?;
+        ensure!(line == word, "the puppet says: {line}");
+        Ok(())
+    }
+}
+
+impl Drop for Puppet {
+    fn drop(&mut self) {
+        if !self.gone {
+            let _ = self.kill();
+        }
+    }
+}
+
+fn parse(words: &str) -> Result<Held> {
+    let words: Vec<&str> = words.split(' ').collect();
+    let [id, operation, offset, length, fua, attempt, epoch, first] = words[..] else {
+        bail!("the puppet says: request {words:?}");
+    };
+    let operation = Operation::ALL
+        .into_iter()
+        .find(|known| known.name() == operation)
+        .context("an operation")?;
+    Ok(Held {
+        id: id.parse()?,
+        operation,
+        offset: offset.parse()?,
+        length: length.parse()?,
+        fua: fua == "true",
+        attempt: attempt.parse()?,
+        epoch: epoch.parse()?,
+        first: first.parse()?,
+    })
+}
+
+/// The puppet itself: what `abuse-scenarios puppet DEV` does.
+pub fn play(device: &str) -> ExitCode {
+    let played = Device::open(device)
+        .map_err(Into::into)
+        .and_then(|device| follow(&device));
+    match played {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn follow(device: &Device) -> Result<()> {
+    println!("ready");
+    for line in std::io::stdin().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["take", max, milliseconds] => take(device, max.parse()?, milliseconds.parse()?)?,
+            ["put", id, ref answer @ ..] => put(device, id.parse()?, answer)?,
+            _ => bail!("not understood: {line}"),
+        }
+    }
+    Ok(())
+}
+
+fn take(device: &Device, max: u32, milliseconds: u64) -> Result<()> {
+    let options = Take {
+        max,
+        timeout: Some(Duration::from_millis(milliseconds)),
+        ..Take::default()
+    };
+    for request in device.take(&options)? {
+        println!(
+            "request {} {} {} {} {} {} {} {}",
+            request.id(),
+            request.operation(),
+            request.offset(),
+            request.length(),
+            request.fua(),
+            request.attempt(),
+            request.epoch(),
+            request.data().first().copied().unwrap_or(0),
+        );
+        request.leave();
+    }
+    println!("end");
+    Ok(())
+}
+
+fn put(device: &Device, id: u64, answer: &[&str]) -> Result<()> {
+    let data;
+    let outcome = match answer {
+        ["ok"] => Outcome::Done,
+        ["zero"] => Outcome::Zeroes,
+        ["io-error"] => Outcome::Failed(Failure::Io),
+        ["fill", byte, length] => {
+            data = vec![byte.parse()?; length.parse()?];
+            Outcome::Data(&data)
+        }
+        _ => bail!("no such answer: {answer:?}"),
+    };
+    match device.put(id, outcome) {
+        Ok(()) => println!("end"),
+        Err(error) => match error.errno() {
+            Some(errno) => println!("refused {errno}"),
+            None => return Err(error.into()),
+        },
+    }
+    Ok(())
+}

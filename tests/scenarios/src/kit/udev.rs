@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+
+//! udevd reads a disk when it comes alive and whenever somebody wrote to it. Scenarios that count
+//! requests keep it waiting.
+
+use std::process::Command;
+
+use anyhow::{ensure, Context, Result};
+
+/// While this lives, udevd looks at nothing.
+#[derive(Debug)]
+pub struct Held(());
+
+/// Holds udevd until the result is dropped.
+pub fn hold() -> Result<Held> {
+    control("--stop-exec-queue")?;
+    Ok(Held(()))
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = control("--start-exec-queue");
+    }
+}
+
+/// Waits until udevd has looked at everything. Fails when it hangs.
+pub fn settle() -> Result<()> {
+    if !std::path::Path::new("/run/udev/control").exists() {
+        return Ok(());
+    }
+    let status = Command::new("udevadm")
+        .args(["settle", "--timeout=20"])
+        .status()
+        .context("udevadm settle")?;
+    ensure!(status.success(), "udevd still waits for a disk");
+    Ok(())
+}
+
+fn control(word: &str) -> Result<()> {
+    if !std::path::Path::new("/run/udev/control").exists() {
+        return Ok(());
+    }
+    let status = Command::new("udevadm")
+        .args(["control", word])
+        .status()
+        .context("udevadm control")?;
+    ensure!(status.success(), "udevadm control {word}: {status}");
+    Ok(())
+}

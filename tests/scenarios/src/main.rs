@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+
+//! `abuse-scenarios list` and `abuse-scenarios run [NAME]...`; `puppet` is for its own use.
+
+use std::process::ExitCode;
+
+use abuse_scenarios::{kit::puppet, runner, scenarios};
+
+const USAGE: &str = "\
+usage: abuse-scenarios list
+       abuse-scenarios run [NAME]...
+
+Runs scenarios in the guest, all of them without names; see tests/vm/README.md. Exit status: 0 all
+passed; 1 some failed; 2 wrong usage; 75 one left the machine in a state that is no start for the
+next, so that the rest was not run.";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["list"] => {
+            for scenario in scenarios::ALL {
+                println!("{}", scenario.name);
+            }
+            ExitCode::SUCCESS
+        }
+        ["run", names @ ..] => runner::run(names),
+        ["puppet", device] => puppet::play(device),
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT
+
+//! Runs scenarios one after the other: a line for each, the log of those that fail, and a limit to
+//! the time of each.
+
+use std::io::Write;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::process::{exit, ExitCode};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail, Result};
+
+use crate::kit::command::tail;
+use crate::kit::kernel_log::KernelLog;
+use crate::kit::{Guest, Skipped};
+use crate::scenarios::{Scenario, ALL};
+
+/// What a scenario may take, unless it says otherwise.
+const USUAL: Duration = Duration::from_secs(180);
+/// The machine is no place for another scenario; the caller takes a fresh one.
+const SPOILT: u8 = 75;
+
+/// Runs these scenarios, or all.
+pub fn run(names: &[&str]) -> ExitCode {
+    let chosen = match choose(names) {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            eprintln!("abuse-scenarios: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    // Orphans become ours: what a supervisor leaves behind must not outlive the scenario.
+    if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
+        eprintln!("abuse-scenarios: orphans will not be looked after: {error}");
+    }
+    let clock = Arc::new(Clock::default());
+    watch(&clock);
+    let mut totals = Totals::default();
+    let mut spoilt = false;
+    for scenario in chosen {
+        let end = one(scenario, &clock);
+        totals.add(&end.verdict);
+        if end.spoilt {
+            spoilt = true;
+            break;
+        }
+    }
+    println!("{totals}");
+    match (spoilt, totals.failed) {
+        (true, _) => ExitCode::from(SPOILT),
+        (false, 0) => ExitCode::SUCCESS,
+        (false, _) => ExitCode::FAILURE,
+    }
+}
+
+fn choose(names: &[&str]) -> Result<Vec<&'static Scenario>> {
+    if names.is_empty() {
+        return Ok(ALL.iter().collect());
+    }
+    let find = |name: &&str| {
+        ALL.iter()
+            .find(|scenario| scenario.name == *name)
+            .ok_or_else(|| anyhow!("there is no scenario '{name}'. See abuse-scenarios list"))
+    };
+    names.iter().map(find).collect()
+}
+
+enum Verdict {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+struct End {
+    verdict: Verdict,
+    spoilt: bool,
+}
+
+/// Runs one scenario and says how it went.
+fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
+    let started = Instant::now();
+    clock.begin(scenario.name);
+    let mut log = KernelLog::begin(&format!("abuse-scenarios: begin {}", scenario.name));
+    let mut spoilt = false;
+    let mut outputs = Vec::new();
+    let result = Guest::new(clock.clone()).and_then(|guest| {
+        let result = guarded(|| (scenario.run)(&guest)).and_then(|()| guarded(|| guest.check()));
+        outputs = guest.outputs();
+        let tidied = guarded(|| guest.tidy());
+        spoilt = tidied.is_err();
+        result.and(tidied)
+    });
+    let result = match &mut log {
+        Ok(log) => result.and_then(|()| clean(log)),
+        Err(error) => Err(anyhow!("{error:#}")),
+    };
+    let verdict = match result {
+        Ok(()) => Verdict::Passed,
+        Err(error) => match error.downcast_ref::<Skipped>() {
+            Some(reason) => Verdict::Skipped(reason.to_string()),
+            None => Verdict::Failed(one_line(&format!("{error:#}"))),
+        },
+    };
+    // From here on the watchdog is silent: there is one line for each.
+    clock.end();
+    let seconds = started.elapsed().as_secs_f32();
+    match &verdict {
+        Verdict::Passed => println!("ok {} {seconds:.1}s", scenario.name),
+        Verdict::Skipped(reason) => println!("skipped {}: {reason}", scenario.name),
+        Verdict::Failed(reason) => {
+            println!("FAILED {} {seconds:.1}s: {reason}", scenario.name);
+            show(&outputs, log.as_mut().ok());
+        }
+    }
+    End { verdict, spoilt }
+}
+
+/// A panic is a failure like any other.
+fn guarded(step: impl FnOnce() -> Result<()>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
+        let words = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or(panic.downcast_ref::<&str>().copied());
+        Err(anyhow!("panicked: {}", words.unwrap_or("?")))
+    })
+}
+
+fn clean(log: &mut KernelLog) -> Result<()> {
+    match log.bad_lines()?.first() {
+        None => Ok(()),
+        Some(line) => bail!("the kernel says: {line}"),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split('\n')
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// What there is to learn from, on stderr.
+fn show(outputs: &[(String, String)], log: Option<&mut KernelLog>) {
+    for (title, text) in outputs {
+        eprintln!("    {title} said:");
+        for line in tail(text, 20).lines() {
+            eprintln!("        {line}");
+        }
+    }
+    let Some(lines) = log.and_then(|log| log.lines().ok()) else {
+        return;
+    };
+    eprintln!("    the guest's log:");
+    for line in lines {
+        eprintln!("        {line}");
+    }
+}
+
+/// How long the scenario that runs may still take.
+#[derive(Default)]
+pub(crate) struct Clock {
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    name: &'static str,
+    started: Instant,
+    deadline: Instant,
+}
+
+impl Clock {
+    fn begin(&self, name: &'static str) {
+        let started = Instant::now();
+        *self.running() = Some(Running {
+            name,
+            started,
+            deadline: started + USUAL,
+        });
+    }
+
+    /// So long from now.
+    pub(crate) fn allow(&self, time: Duration) {
+        if let Some(running) = &mut *self.running() {
+            running.deadline = Instant::now() + time;
+        }
+    }
+
+    fn end(&self) {
+        *self.running() = None;
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends this program when a scenario takes too long; the guest is then not to be trusted.
+fn watch(clock: &Arc<Clock>) {
+    let clock = clock.clone();
+    thread::spawn(move || loop {
+        thread::sleep(Duration::from_millis(200));
+        let running = clock.running();
+        if let Some(late) = running.as_ref().filter(|it| Instant::now() > it.deadline) {
+            let seconds = late.started.elapsed().as_secs_f32();
+            println!("FAILED {} {seconds:.1}s: it took too long", late.name);
+            // Where everything hangs, for the log that the caller keeps.
+            let _ = std::fs::write("/proc/sysrq-trigger", "w");
+            let _ = std::io::stdout().flush();
+            exit(i32::from(SPOILT));
+        }
+    });
+}
+
+#[derive(Default)]
+struct Totals {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+impl Totals {
+    fn add(&mut self, verdict: &Verdict) {
+        *match verdict {
+            Verdict::Passed => &mut self.passed,
+            Verdict::Failed(_) => &mut self.failed,
+            Verdict::Skipped(_) => &mut self.skipped,
+        } += 1;
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Totals {
+            passed,
+            failed,
+            skipped,
+        } = self;
+        write!(
+            f,
+            "scenarios: {passed} passed, {failed} failed, {skipped} skipped"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_refused_and_none_means_all() {
+        assert_eq!(choose(&[]).unwrap().len(), ALL.len());
+        assert_eq!(choose(&[ALL[0].name]).unwrap().len(), 1);
+        assert!(choose(&["no_such"]).is_err());
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_with_its_words() {
+        let error = guarded(|| panic!("oh {}", "no")).unwrap_err();
+        assert_eq!(error.to_string(), "panicked: oh no");
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        assert_eq!(one_line("a\n  b"), "a; b");
+    }
+}
