@@ -29,6 +29,25 @@ macro_rules! scenarios {
 
 // `cargo fmt` does not see files named in here; `tests/vm/build check format` does.
 scenarios! {
+    a_new_supervisor_adopts_the_workers,
+    a_reset_ends_supervisor_and_workers,
+    a_second_supervisor_is_refused,
+    a_server_says_ready_and_why_it_ends,
+    a_stopped_workers_writes_wait_for_its_death,
+    a_supervisor_is_ready_when_its_workers_are,
+    a_supervisor_told_to_end_drains,
+    a_supervisor_told_twice_ends_at_once,
+    a_worker_that_crashes_at_once_is_no_storm,
+    abusectl_completes_a_request_another_process_took,
+    abusectl_prints_json_that_parses,
+    abusectl_refuses_with_the_right_status,
+    abusectl_setup_waits_for_a_worker,
+    killed_workers_are_replaced_without_an_error,
+    requests_carry_the_supervisors_token,
+    the_example_in_c_serves_a_file_system,
+    the_example_in_python_serves_a_file_system,
+    the_example_in_rust_serves_a_file_system,
+    the_only_worker_killed_is_replaced_without_an_error,
     written_data_reads_back,
 }
 
