@@ -26,6 +26,33 @@ pub struct Worker {
     pub ready: bool,
 }
 
+impl Worker {
+    /// The worker in a place, as the record in the runtime directory has it.
+    pub fn on_record(directory: &Path, number: u32, place: usize) -> Option<Worker> {
+        let file = format!("abctl{number}.worker.{place}.lock");
+        let record = std::fs::read_to_string(directory.join(file)).ok()?;
+        let (mut pid, mut token, mut ready) = (None, None, false);
+        // What is just being written has no end yet.
+        for line in record
+            .split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n'))
+        {
+            match line.split_once('=') {
+                Some(("pid", text)) => pid = text.parse().ok(),
+                Some(("token", text)) => token = abuse::owner::parse(text),
+                None if line == "ready" => ready = true,
+                _ => {}
+            }
+        }
+        Some(Worker {
+            place,
+            pid: pid?,
+            token: token?,
+            ready,
+        })
+    }
+}
+
 /// What became of a kill.
 #[derive(Clone, Copy, Debug)]
 pub struct Failover {
@@ -133,28 +160,7 @@ impl Supervisor<'_> {
 
     /// The worker in a place.
     pub fn worker(&self, place: usize) -> Option<Worker> {
-        let number = self.disk.device().number();
-        let file = format!("abctl{number}.worker.{place}.lock");
-        let record = std::fs::read_to_string(self.directory.join(file)).ok()?;
-        let (mut pid, mut token, mut ready) = (None, None, false);
-        // What is just being written has no end yet.
-        for line in record
-            .split_inclusive('\n')
-            .filter_map(|line| line.strip_suffix('\n'))
-        {
-            match line.split_once('=') {
-                Some(("pid", text)) => pid = text.parse().ok(),
-                Some(("token", text)) => token = abuse::owner::parse(text),
-                None if line == "ready" => ready = true,
-                _ => {}
-            }
-        }
-        Some(Worker {
-            place,
-            pid: pid?,
-            token: token?,
-            ready,
-        })
+        Worker::on_record(&self.directory, self.disk.device().number(), place)
     }
 
     /// Waits until all places have a worker that is ready.

@@ -4,6 +4,8 @@
 //! writes and verifies: what they held is offered again, a new worker takes each place, and nothing
 //! fails or comes out wrong. Prints how long that took.
 
+use std::time::Duration;
+
 use anyhow::{ensure, Result};
 
 use crate::kit::supervisor::spread;
@@ -26,8 +28,9 @@ pub(super) fn shoot(guest: &Guest, workers: usize) -> Result<()> {
         let job = ["rw=randwrite", "bsrange=4k-64k", "iodepth=16", "size=48M"];
         let mut load = Fio::on(guest, disk.path(), &job).verify().start()?;
         while failovers.len() < KILLS && load.process.is_running()? {
-            let status = disk.status()?;
-            if status.taken == 0 {
+            // So long alive, and a worker counts as healthy: its successor starts at once.
+            std::thread::sleep(Duration::from_millis(250));
+            if disk.status()?.taken == 0 {
                 continue;
             }
             let victim = supervisor.workers()[failovers.len() % workers];

@@ -1,59 +1,21 @@
 // SPDX-License-Identifier: MIT
 //! What the kernel said since the demo began.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use abuse_scenarios::kit::kernel_log::KernelLog;
 
-use anyhow::Context;
-
-/// The kernel's log, from now on.
-pub struct KernelLog(File);
-
-impl KernelLog {
-    /// From now on.
-    pub fn follow() -> anyhow::Result<KernelLog> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .custom_flags(nix::libc::O_NONBLOCK)
-            .open("/dev/kmsg")
-            .context("/dev/kmsg: cannot open")?;
-        file.seek(SeekFrom::End(0))
-            .context("/dev/kmsg: cannot seek")?;
-        Ok(KernelLog(file))
-    }
-
-    /// Lines since then that say that a file system or a disk had an error.
-    pub fn errors(&mut self) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut record = [0; 8192];
-        loop {
-            match self.0.read(&mut record) {
-                Ok(0) => return found,
-                Ok(length) => {
-                    let text = String::from_utf8_lossy(&record[..length]);
-                    // "priority,number,time,flags;text"
-                    let line = text.lines().next().unwrap_or_default();
-                    let line = line.split_once(';').map_or(line, |(_, text)| text);
-                    if is_error(line) {
-                        found.push(line.to_owned());
-                    }
-                }
-                // Records that were overwritten before they were read.
-                Err(error) if error.raw_os_error() == Some(nix::libc::EPIPE) => {}
-                Err(_) => return found,
-            }
-        }
-    }
+/// Lines that say that a file system or a disk had an error, or that the kernel itself had one.
+pub fn errors(log: &mut KernelLog) -> anyhow::Result<Vec<String>> {
+    let mut found = log.bad_lines()?;
+    let lines = log.lines()?.iter();
+    found.extend(lines.filter(|line| is_error(line)).cloned());
+    Ok(found)
 }
 
 fn is_error(line: &str) -> bool {
     let line = line.to_lowercase();
     let about = ["ext4", "jbd2", "abuse", "buffer i/o", "i/o error"];
     let bad = ["error", "corrupt", "abort", "failed"];
-    line.contains("blocked for more than")
-        || (about.iter().any(|word| line.contains(word))
-            && bad.iter().any(|word| line.contains(word)))
+    about.iter().any(|word| line.contains(word)) && bad.iter().any(|word| line.contains(word))
 }
 
 #[cfg(test)]

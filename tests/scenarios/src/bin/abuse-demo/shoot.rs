@@ -6,11 +6,12 @@ use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use abuse_scenarios::kit::command::send;
+use abuse_scenarios::kit::supervisor::Worker;
 use anyhow::{bail, Context};
-use nix::sys::signal::{kill, Signal};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
-use crate::supervisor::{self, Supervisor, Worker};
+use crate::supervisor::{self, Supervisor};
 use crate::watch::Watch;
 
 /// How long a place may stay empty.
@@ -60,7 +61,7 @@ pub fn shoot(supervisor: &mut Supervisor, watch: &Watch) -> anyhow::Result<Kill>
     let before = watch.sight();
     watch.begin();
     let shot = Instant::now();
-    kill(Pid::from_raw(victim.pid), Signal::SIGKILL)
+    send(victim.pid, Signal::SIGKILL)
         .with_context(|| format!("worker {}: cannot be killed", victim.pid))?;
     let replaced = loop {
         match supervisor.worker(victim.place) {

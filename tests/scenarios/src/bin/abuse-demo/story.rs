@@ -7,10 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abuse::Device;
+use abuse_scenarios::kit::kernel_log::KernelLog;
 use anyhow::{ensure, Context};
 
 use crate::fio::{self, Verdict};
-use crate::kernel_log::KernelLog;
+use crate::kernel_log;
 use crate::shell::{run, said, step};
 use crate::shoot::{self, Kill};
 use crate::supervisor::Supervisor;
@@ -70,7 +71,7 @@ impl fmt::Display for Tally {
 
 /// Tells it.
 pub fn tell(tally: &mut Tally) -> anyhow::Result<()> {
-    let mut log = KernelLog::follow()?;
+    let mut log = KernelLog::begin("abuse-demo: begin")?;
     println!("A disk served by two ordinary processes. Twenty times one of them is shot.");
     println!("Nothing that was asked of the disk may be lost, fail, or come out wrong.");
 
@@ -123,7 +124,7 @@ pub fn tell(tally: &mut Tally) -> anyhow::Result<()> {
     ensure!(ended.success(), "the supervisor did not end well");
     run("abusectl reset /dev/abctl0")?;
 
-    let lines = log.errors();
+    let lines = kernel_log::errors(&mut log)?;
     for line in &lines {
         said(&format!("in the kernel's log: {line}"));
     }

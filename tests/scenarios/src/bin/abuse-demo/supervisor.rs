@@ -2,10 +2,12 @@
 //! The supervisor of the demo, and who its workers are.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use abuse_scenarios::kit::supervisor::Worker;
 use anyhow::{bail, Context};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
@@ -14,17 +16,6 @@ use crate::shell;
 
 const LOG: &str = "/run/abuse-demo.log";
 const RECORDS: &str = "/run/abuse";
-
-/// A worker, as the supervisor's records have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Worker {
-    /// Its place: 0 or 1.
-    pub place: usize,
-    /// Its process id.
-    pub pid: i32,
-    /// It has said that it is ready.
-    pub ready: bool,
-}
 
 /// A running supervisor.
 pub struct Supervisor {
@@ -109,21 +100,8 @@ impl Drop for Supervisor {
     }
 }
 
-/// Reads the record of a worker: a line for each thing that became true.
 fn worker(place: usize) -> Option<Worker> {
-    let record = fs::read_to_string(format!("{RECORDS}/abctl0.worker.{place}.lock")).ok()?;
-    let mut pid = None;
-    for line in record.split_inclusive('\n') {
-        // A line that is just being written has no end yet.
-        if let Some(number) = line.strip_prefix("pid=").and_then(|n| n.strip_suffix('\n')) {
-            pid = number.parse().ok();
-        }
-    }
-    Some(Worker {
-        place,
-        pid: pid?,
-        ready: record.ends_with("ready\n"),
-    })
+    Worker::on_record(Path::new(RECORDS), 0, place)
 }
 
 /// The last lines of its log.
