@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 
 use super::command::contents;
 use super::disk::{every_request_ended, is_idle};
+use super::mount::LoopDevice;
 use super::{udev, wait_until, Command, Disk, Mount, PATIENCE};
 use crate::runner::Clock;
 
@@ -97,11 +98,25 @@ impl Guest {
         Command::new(self, program.as_ref())
     }
 
-    /// Mounts a disk or a file.
-    pub fn mount(&self, what: impl AsRef<Path>) -> Result<Mount<'_>> {
-        let what = what.as_ref();
+    /// Mounts a disk.
+    pub fn mount(&self, disk: impl AsRef<Path>) -> Result<Mount<'_>> {
+        self.mount_with(disk.as_ref(), "defaults")
+    }
+
+    /// Mounts what is in a file.
+    pub fn mount_loop(&self, file: impl AsRef<Path>) -> Result<Mount<'_>> {
+        self.mount_with(file.as_ref(), "loop")
+    }
+
+    /// Mounts with options of mount(8).
+    pub fn mount_with(&self, what: &Path, options: &str) -> Result<Mount<'_>> {
         let name = what.file_name().unwrap_or_default().to_string_lossy();
-        Mount::new(self, what, self.file(&format!("mount-{name}")))
+        Mount::new(self, what, self.file(&format!("mount-{name}")), options)
+    }
+
+    /// A loop device over a new file.
+    pub fn loop_device(&self, file: &Path, bytes: u64) -> Result<LoopDevice<'_>> {
+        LoopDevice::new(self, file, bytes)
     }
 
     /// The path of a backing file of this name, which does not exist yet. On ext4, on a disk.
@@ -150,8 +165,9 @@ impl Guest {
             "processes were left: {}",
             strays.join(", ")
         );
-        for device in set_up()? {
-            drained(&device).with_context(|| device.disk_path().display().to_string())?;
+        let devices = set_up()?;
+        drained(&devices)?;
+        for device in devices {
             every_request_ended(&device.status()?)
                 .with_context(|| device.disk_path().display().to_string())?;
         }
@@ -204,30 +220,38 @@ fn set_up() -> Result<Vec<Device>> {
     Ok(devices)
 }
 
-/// Nobody has the disk open any more. Its workers are gone, but udevd may have come to look at what
-/// was written: for it somebody answers who knows nothing.
-fn drained(device: &Device) -> Result<()> {
-    if is_idle(&device.status()?) && udev_is_idle() {
+/// Nobody has the disks open any more. Their workers are gone, but udevd may have come to look at
+/// what was written: for it somebody answers who knows nothing, on all disks at once, because it
+/// looks at one after the other.
+fn drained(devices: &[Device]) -> Result<()> {
+    let mut workers = Vec::new();
+    for device in devices {
+        let status = device.status()?;
+        if !is_idle(&status) || status.state == State::Live {
+            let worker = Worker::new(Device::open(device.number().to_string())?).harden(false);
+            let stop = worker.stop_handle();
+            let served = std::thread::spawn(move || worker.run(backend::Null));
+            workers.push((stop, served));
+        }
+    }
+    if workers.is_empty() {
         return Ok(());
     }
-    let worker = Worker::new(Device::open(device.number().to_string())?).harden(false);
-    let stop = worker.stop_handle();
-    let served = std::thread::spawn(move || worker.run(backend::Null));
-    let idle = udev::settle().and_then(|()| {
-        wait_until("the disk to be idle", PATIENCE, || {
-            device.status().is_ok_and(|status| is_idle(&status))
-        })
-        .with_context(|| format!("status: {:?}", device.status()))
-    });
-    stop.stop();
-    let served = served.join().map_err(|_| anyhow!("a worker panicked"))?;
-    idle?;
-    served?;
-    Ok(())
-}
-
-fn udev_is_idle() -> bool {
-    !Path::new("/run/udev/queue").exists()
+    let mut idle = udev::settle();
+    for device in devices {
+        idle = idle.and_then(|()| {
+            wait_until("the disk to be idle", PATIENCE, || {
+                device.status().is_ok_and(|status| is_idle(&status))
+            })
+            .with_context(|| format!("{}: {:?}", device.disk_path().display(), device.status()))
+        });
+    }
+    for (stop, served) in workers {
+        stop.stop();
+        let served = served.join().map_err(|_| anyhow!("a worker panicked"))?;
+        idle = idle.and(served.map(drop).map_err(Into::into));
+    }
+    idle
 }
 
 /// The processes that this one has to look after, which is the reaper of orphans, too.

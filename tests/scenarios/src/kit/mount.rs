@@ -17,9 +17,15 @@ pub struct Mount<'g> {
 }
 
 impl<'g> Mount<'g> {
-    pub(super) fn new(guest: &'g Guest, what: &Path, place: PathBuf) -> Result<Mount<'g>> {
+    pub(super) fn new(
+        guest: &'g Guest,
+        what: &Path,
+        place: PathBuf,
+        options: &str,
+    ) -> Result<Mount<'g>> {
         std::fs::create_dir_all(&place)?;
-        guest.command("mount").arg(what).arg(&place).ok()?;
+        let mount = guest.command("mount").args(["-o", options]);
+        mount.arg(what).arg(&place).ok()?;
         Ok(Mount {
             guest,
             place,
@@ -51,5 +57,39 @@ impl Drop for Mount<'_> {
                 .arg(&self.place)
                 .ok();
         }
+    }
+}
+
+/// A loop device over a file of its own; dropping it detaches it.
+#[derive(Debug)]
+pub struct LoopDevice<'g> {
+    guest: &'g Guest,
+    path: PathBuf,
+}
+
+impl<'g> LoopDevice<'g> {
+    pub(super) fn new(guest: &'g Guest, file: &Path, bytes: u64) -> Result<LoopDevice<'g>> {
+        guest.command("modprobe").arg("loop").ok()?;
+        std::fs::File::create(file)?.set_len(bytes)?;
+        let losetup = guest.command("losetup").args(["--find", "--show"]);
+        let path = losetup.arg(file).ok()?.trim().into();
+        Ok(LoopDevice { guest, path })
+    }
+
+    /// `/dev/loopN`
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for LoopDevice<'_> {
+    fn drop(&mut self) {
+        // One that is still in use goes when it is not any more.
+        let _ = self
+            .guest
+            .command("losetup")
+            .arg("--detach")
+            .arg(&self.path)
+            .ok();
     }
 }

@@ -119,6 +119,12 @@ impl Puppet {
         self.say(&format!("take {max} {}", PATIENCE.as_millis()))
     }
 
+    /// Has it take up to `max` requests, waiting only so long; perhaps none.
+    pub fn take_within(&mut self, max: u32, time: Duration) -> Result<Vec<Held>> {
+        self.say(&format!("take {max} {}", time.as_millis()))?;
+        self.hear_take()
+    }
+
     /// What it took.
     pub fn hear_take(&self) -> Result<Vec<Held>> {
         let mut held = Vec::new();

@@ -17,8 +17,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let backend = format!("file:{},create", guest.file("backing").display());
     let start = || Supervise::new(guest, &disk, 2, &backend);
     let mut supervisor = start().start()?;
-    let job = ["rw=randwrite", "bs=4k", "iodepth=16", "size=16M"];
-    for round in 0..6 {
+    let job = ["rw=randwrite", "bs=4k", "iodepth=16", "size=8M"];
+    for round in 0..4 {
         let load = Fio::on(guest, disk.path(), &job).verify().start()?;
         disk.wait_status("requests under way", |status| status.taken > 0)?;
         let before = supervisor.workers();

@@ -41,7 +41,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let busy = "Device or resource busy";
     refused(2, &["setup", empty, "sise=1G"], "did you mean 'size'")?;
     refused(2, &["setup", empty, "size=1G,ro,rw"], "rw")?;
-    refused(1, &["setup", empty, "size=1000"], "Invalid argument")?;
+    refused(2, &["setup", empty, "size=1000"], "the nearest is 4096")?;
     refused(5, &["setup", full, "size=64M"], busy)?;
     refused(4, &["setup", "/dev/abctl999", "size=64M"], "/dev/abctl999")?;
     for verb in ["poll", "get", "reconnect", "reset"] {
