@@ -347,6 +347,7 @@ impl World {
                 let policies = Policies {
                     max_attempts,
                     fenced_backend: fenced,
+                    keep_on_close: false,
                 };
                 let tags = depth as usize;
                 drop(self.ledger.configure(slots(tags), vec![0; tags], policies));
