@@ -10,6 +10,7 @@
 //!                     │  └── take_abort ◄─────┘     requeue       │ └───── finish_abort ◄──┘   │
 //!                     └─────────────────────────────────◄─────────┘                            │
 //!                                                                       finish_commit (Idle) ◄─┘
+//!   Finishing ── requeue, then finish_abort ──► Queued
 //!   Queued, Taken ── kill, fail_all, too many deaths ──► Condemned ── condemned_pop ──► (Idle)
 //! ```
 //!
@@ -103,12 +104,15 @@ pub(crate) struct Who {
 pub(crate) struct Holder<Q> {
     who: Who,
     process: Option<Q>,
-    /// Requests in its hands: Taking and Taken.
+    /// Requests in its hands: Taking, Taken, and Finishing what was Taken.
     held: u32,
     /// Whether its file is still open.
     open: bool,
-    /// Whether it holds a suspect, which it must hold alone.
+    /// Whether it holds a suspect, which its process must hold alone.
     suspect: bool,
+    /// Whether its process died while it held more than one request. They need not come back all
+    /// at once: files are closed one by one.
+    crowded: bool,
 }
 
 impl<Q> Holder<Q> {
@@ -125,6 +129,7 @@ impl<Q> Holder<Q> {
             held: 0,
             open: false,
             suspect: false,
+            crowded: false,
         }
     }
 
@@ -186,6 +191,8 @@ pub(crate) struct Slot<P> {
     state: State,
     v1: bool,
     detached: bool,
+    /// Finishing, and to be offered again if that fails: its owner was made to give it back.
+    recalled: bool,
 }
 
 impl<P> Slot<P> {
@@ -207,7 +214,20 @@ impl<P> Slot<P> {
             state: State::Idle,
             v1: false,
             detached: false,
+            recalled: false,
         }
+    }
+
+    /// Whether it may be what kills its owners.
+    fn is_suspect(&self) -> bool {
+        self.deaths >= 2
+    }
+
+    /// Whether too many owners died with nothing else in their hands.
+    fn is_guilty(&self, policies: &Policies) -> bool {
+        // More deaths than are counted are as many as are counted.
+        let limit = policies.max_attempts.min(u32::from(u16::MAX));
+        limit > 0 && u32::from(self.lone_deaths) >= limit
     }
 }
 
@@ -235,6 +255,8 @@ pub(crate) struct Policies {
     pub(crate) max_attempts: u32,
     /// The backend rejects old writers: offer again from the living too.
     pub(crate) fenced_backend: bool,
+    /// A file that is closed says nothing about what was taken through it.
+    pub(crate) keep_on_close: bool,
 }
 
 /// Who has to be woken; nobody may be forgotten.
@@ -243,7 +265,7 @@ pub(crate) struct Policies {
 pub(crate) struct Wake {
     /// One sleeping worker.
     pub(crate) one: bool,
-    /// All workers that wait for more than one request.
+    /// All workers that wait for more than one request, or were kept waiting.
     pub(crate) patient: bool,
     /// Whoever polls.
     pub(crate) pollers: bool,
@@ -345,11 +367,20 @@ pub(crate) struct Requeued {
     pub(crate) wake: Wake,
 }
 
+impl Requeued {
+    /// Living writers kept everything there was.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.requeued == 0 && self.condemned == 0 && self.refused > 0
+    }
+}
+
 /// Why requests are offered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     /// Somebody asks; writers that live keep what they have.
     Asked,
+    /// A lease is over; writers that live keep what they have, and are not counted each time.
+    Expired,
     /// Somebody insists.
     Forced,
     /// The file was closed for good; `true` if its process is dying.
@@ -408,12 +439,18 @@ pub(crate) struct Ledger<P, Q> {
     queued: u32,
     taken: u32,
     busy: u32,
+    /// Condemned and not yet ended.
+    leaving: u32,
     sleepers: u32,
     /// A sleeper was woken and has not looked yet.
     wake_in_flight: bool,
     patient: u32,
     /// What the least patient of the patient waits for.
     patience: u32,
+    /// One of the patient waits although requests are there.
+    kept: bool,
+    /// The queue or somebody's hands have changed since the kept were last woken.
+    changed: bool,
     /// Arrival of the request last shown to a v1 client.
     v1_cursor: u64,
     counts: [Counts; 6],
@@ -448,10 +485,13 @@ impl<P, Q: Process> Ledger<P, Q> {
             queued: 0,
             taken: 0,
             busy: 0,
+            leaving: 0,
             sleepers: 0,
             wake_in_flight: false,
             patient: 0,
             patience: u32::MAX,
+            kept: false,
+            changed: false,
             v1_cursor: 0,
             counts: [Counts::default(); 6],
             stale: 0,
@@ -535,8 +575,9 @@ impl<P, Q: Process> Ledger<P, Q> {
         failed
     }
 
-    /// Condemns what nobody has claimed for `age` nanoseconds or longer.
-    pub(crate) fn fail_unclaimed(&mut self, age: u64, now: u64) -> u32 {
+    /// Condemns what nobody has claimed for `age` nanoseconds or longer. What comes behind it may be
+    /// for somebody who was kept waiting.
+    pub(crate) fn fail_unclaimed(&mut self, age: u64, now: u64) -> (u32, Wake) {
         let mut failed = 0u32;
         let mut index = self.head;
         while let Some(slot) = self.slots.get(index as usize) {
@@ -546,10 +587,11 @@ impl<P, Q: Process> Ledger<P, Q> {
                 self.queued = self.queued.saturating_sub(1);
                 self.condemn(index);
                 failed = failed.wrapping_add(1);
+                self.changed = true;
             }
             index = next;
         }
-        failed
+        (failed, self.wake())
     }
 
     /// Gives the next condemned request, to be ended with an error.
@@ -559,6 +601,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.condemned = slot.next;
         slot.next = NONE;
         slot.state = State::Idle;
+        self.leaving = self.leaving.saturating_sub(1);
         let (op, request) = (slot.op, slot.request.take());
         self.count(op, |counts| counts.failed += 1);
         request
@@ -574,6 +617,17 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.queued
             .saturating_add(self.taken)
             .saturating_add(self.busy)
+            .saturating_add(self.leaving)
+    }
+
+    /// Most requests there can be.
+    pub(crate) fn tags(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// What the operator decided.
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     /// Requests nobody has taken.
@@ -653,19 +707,15 @@ impl<P, Q: Process> Ledger<P, Q> {
         now: u64,
     ) -> Next<P> {
         let index = self.head;
-        let limit = self.policies.max_attempts > 0;
+        if self.is_kept(holder) {
+            return Next::Nothing;
+        }
         let Some(slot) = self.slots.get_mut(index as usize) else {
             return Next::Nothing;
         };
         let Some(who) = self.holders.get_mut(holder as usize) else {
             return Next::Nothing;
         };
-        // From the second death on, a request is handed out as its worker's only holding, so that
-        // the next death says who was guilty.
-        let suspect = limit && slot.deaths >= 2;
-        if limit && (who.suspect || (suspect && who.held > 0)) {
-            return Next::Nothing;
-        }
         if slot.op.has_data() && u64::from(slot.bytes) > room {
             return Next::TooBig(slot.bytes);
         }
@@ -674,9 +724,12 @@ impl<P, Q: Process> Ledger<P, Q> {
         };
         slot.state = State::Taking;
         slot.holder = holder;
+        // Whoever was kept from a suspect may want what comes behind it.
+        self.changed |= slot.is_suspect();
         slot.detached = detached;
         who.held = who.held.saturating_add(1);
-        who.suspect = suspect;
+        who.suspect = self.policies.max_attempts > 0 && slot.is_suspect();
+        who.crowded = false;
         let claim = Claim {
             slot: index,
             id: id(slot.generation, index),
@@ -690,6 +743,26 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.queued = self.queued.saturating_sub(1);
         self.busy = self.busy.saturating_add(1);
         Next::Claim(claim)
+    }
+
+    /// Whether a worker has to wait although requests may be there. From the second death on, a
+    /// request is handed out as its worker's only holding, so that the next death says who was
+    /// guilty; a process dies with all its files, so that alone means in all of them.
+    fn is_kept(&self, holder: u32) -> bool {
+        if self.policies.max_attempts == 0 {
+            return false;
+        }
+        let Some(worker) = self.holders.get(holder as usize) else {
+            return false;
+        };
+        let next = self
+            .slots
+            .get(self.head as usize)
+            .is_some_and(Slot::is_suspect);
+        let clash = |other: &Holder<Q>| other.held > 0 && (next || other.suspect);
+        self.holders
+            .iter()
+            .any(|other| other.who.process == worker.who.process && clash(other))
     }
 
     /// The worker has it. A doomed request comes back, to be ended with an error.
@@ -749,6 +822,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             return Err(Refusal::Unknown);
         };
         slot.state = State::Finishing;
+        slot.recalled = false;
         let finish = Finish {
             slot: index,
             id,
@@ -790,19 +864,33 @@ impl<P, Q: Process> Ledger<P, Q> {
         }
     }
 
-    /// The data could not be had: the request stays where it was, under the same id.
+    /// The data could not be had: the request stays where it was, under the same id. If its owner
+    /// was made to give it back meanwhile, it is offered again.
     pub(crate) fn finish_abort(&mut self, finish: Finish<P>) -> Result<Wake, Ended<P>> {
         self.busy = self.busy.saturating_sub(1);
         if self.is_doomed(finish.slot) {
             return Err(self.end_doomed(finish.slot, finish.request));
         }
-        if let Some(slot) = self.slots.get_mut(finish.slot as usize) {
+        let Some(slot) = self.slots.get_mut(finish.slot as usize) else {
+            return Err(self.end_doomed(finish.slot, finish.request));
+        };
+        if !finish.from_queue && !slot.recalled {
             slot.request = Some(finish.request);
             slot.state = State::Taken;
-        }
-        if !finish.from_queue {
             self.taken = self.taken.saturating_add(1);
             return Ok(Wake::default());
+        }
+        if slot.recalled {
+            // Its owner had to give it back meanwhile, and may not be there to do so again.
+            if slot.is_guilty(&self.policies) {
+                return Err(self.end_doomed(finish.slot, finish.request));
+            }
+            slot.generation = slot.generation.wrapping_add(1);
+            self.let_go(finish.slot);
+            self.count(finish.op, |counts| counts.requeued += 1);
+        }
+        if let Some(slot) = self.slots.get_mut(finish.slot as usize) {
+            slot.request = Some(finish.request);
         }
         self.insert(finish.slot);
         Ok(self.wake())
@@ -810,7 +898,8 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     // --- Offering again -------------------------------------------------------------------------
 
-    /// Offers again what is taken and `which` selects, in order of arrival, with new ids.
+    /// Offers again what is taken and `which` selects, in order of arrival, with new ids. What is
+    /// being finished follows if that fails; nobody might be left to ask for it a second time.
     pub(crate) fn requeue(
         &mut self,
         why: Why,
@@ -820,7 +909,8 @@ impl<P, Q: Process> Ledger<P, Q> {
         let mut outcome = Requeued::default();
         let mut chosen = 0usize;
         for (index, slot) in self.slots.iter().enumerate() {
-            if slot.state != State::Taken {
+            let finishing = slot.state == State::Finishing && !slot.recalled;
+            if slot.state != State::Taken && !finishing {
                 continue;
             }
             let Some(holder) = self.holders.get(slot.holder as usize) else {
@@ -836,9 +926,10 @@ impl<P, Q: Process> Ledger<P, Q> {
                 continue;
             }
             let dead = !holder.process.as_ref().is_some_and(Process::is_alive);
-            let may = why != Why::Asked || dead || self.policies.fenced_backend;
+            let may =
+                !matches!(why, Why::Asked | Why::Expired) || dead || self.policies.fenced_backend;
             if slot.op.modifies() && !may {
-                outcome.refused += 1;
+                outcome.refused += u32::from(!finishing);
                 continue;
             }
             if let Some(place) = self.scratch.get_mut(chosen) {
@@ -846,7 +937,9 @@ impl<P, Q: Process> Ledger<P, Q> {
                 chosen += 1;
             }
         }
-        self.refused = self.refused.wrapping_add(u64::from(outcome.refused));
+        if why == Why::Asked {
+            self.refused = self.refused.wrapping_add(u64::from(outcome.refused));
+        }
         let slots = &self.slots;
         let arrival = |index: u32| slots.get(index as usize).map_or(0, |slot| slot.arrival);
         if let Some(list) = self.scratch.get_mut(..chosen) {
@@ -865,14 +958,20 @@ impl<P, Q: Process> Ledger<P, Q> {
             let Some(&index) = self.scratch.get(place) else {
                 break;
             };
+            let Some(slot) = self.slots.get_mut(index as usize) else {
+                continue;
+            };
+            slot.since = now;
+            if slot.state == State::Finishing {
+                slot.recalled = true;
+                continue;
+            }
             self.release(index);
-            let limit = self.policies.max_attempts;
             let Some(slot) = self.slots.get_mut(index as usize) else {
                 continue;
             };
             slot.generation = slot.generation.wrapping_add(1);
-            slot.since = now;
-            let (op, guilty) = (slot.op, limit > 0 && u32::from(slot.lone_deaths) >= limit);
+            let (op, guilty) = (slot.op, slot.is_guilty(&self.policies));
             if guilty {
                 self.condemn(index);
                 outcome.condemned += 1;
@@ -901,8 +1000,25 @@ impl<P, Q: Process> Ledger<P, Q> {
         };
         if died {
             slot.deaths = slot.deaths.saturating_add(1);
-            if holder.held == 1 {
+            let process = holder.who.process;
+            let lone = holder.held == 1 && !holder.crowded;
+            let lone = lone && {
+                let others = self
+                    .holders
+                    .iter()
+                    .filter(|other| other.who.process == process);
+                others.filter(|other| other.held > 0).nth(1).is_none()
+            };
+            if lone {
                 slot.lone_deaths = slot.lone_deaths.saturating_add(1);
+                return;
+            }
+            for other in self
+                .holders
+                .iter_mut()
+                .filter(|other| other.who.process == process)
+            {
+                other.crowded = true;
             }
         }
     }
@@ -925,6 +1041,10 @@ impl<P, Q: Process> Ledger<P, Q> {
     /// Enters a worker. Its process comes back if the table is full. A worker that is dead and holds
     /// nothing makes room, also while others still have its file open.
     pub(crate) fn holder_add(&mut self, who: Who, process: Q) -> Result<u32, Q> {
+        // Another thread of the worker may have been faster.
+        if let Some(index) = self.holder_find(&who) {
+            return Ok(index);
+        }
         let vacant = self.holders.iter().position(Holder::is_vacant);
         let free = vacant.or_else(|| self.holders.iter().position(Holder::is_history));
         let Some(index) = free else {
@@ -932,11 +1052,10 @@ impl<P, Q: Process> Ledger<P, Q> {
         };
         if let Some(holder) = self.holders.get_mut(index) {
             *holder = Holder {
-                who,
                 process: Some(process),
-                held: 0,
                 open: true,
-                suspect: false,
+                who,
+                ..Holder::vacant()
             };
         }
         Ok(index as u32)
@@ -985,18 +1104,29 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     // --- Waiting --------------------------------------------------------------------------------
 
-    /// Whether a worker that wants `min` requests would get them now.
+    /// Whether `min` requests wait, for whoever polls.
     pub(crate) fn is_ready(&self, min: u32) -> bool {
         self.queued >= min.max(1)
     }
 
+    /// Whether this worker would get the first of them now. If not it may sleep: it would ask in
+    /// vain, because it holds a suspect or the next one is a suspect and it holds anything.
+    pub(crate) fn is_ready_for(&self, holder: u32, min: u32) -> bool {
+        self.is_ready(min) && !self.is_kept(holder)
+    }
+
     /// A worker goes to sleep until `min` requests are there. Returns whether it counts as patient,
-    /// and so sleeps apart.
-    pub(crate) fn sleep(&mut self, min: u32) -> bool {
-        let patient = min > 1;
+    /// and so sleeps apart; one that is kept waiting does too, lest it be woken in another's place
+    /// for what it cannot take. Whoever leaves requests behind says [`Ledger::wake`] first.
+    pub(crate) fn sleep(&mut self, holder: u32, min: u32) -> bool {
+        let kept = self.is_kept(holder);
+        let patient = min > 1 || kept;
+        self.kept |= kept;
         if patient {
             self.patient = self.patient.saturating_add(1);
-            self.patience = self.patience.min(min);
+            if min > 1 {
+                self.patience = self.patience.min(min);
+            }
         } else {
             self.sleepers = self.sleepers.saturating_add(1);
         }
@@ -1024,10 +1154,13 @@ impl<P, Q: Process> Ledger<P, Q> {
         }
         let one = self.sleepers > 0 && !self.wake_in_flight;
         self.wake_in_flight |= one;
-        let patient = self.patient > 0 && self.queued >= self.patience;
+        let enough = self.queued >= self.patience || (self.kept && self.changed);
+        let patient = self.patient > 0 && enough;
         if patient {
             self.patience = u32::MAX;
+            self.kept = false;
         }
+        self.changed = false;
         Wake {
             one,
             patient,
@@ -1152,6 +1285,7 @@ impl<P, Q: Process> Ledger<P, Q> {
     }
 
     fn let_go(&mut self, index: u32) {
+        self.changed = true;
         let Some(slot) = self.slots.get_mut(index as usize) else {
             return;
         };
@@ -1173,6 +1307,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             slot.state = State::Condemned;
             slot.next = first;
             self.condemned = index;
+            self.leaving = self.leaving.saturating_add(1);
         }
     }
 
@@ -1231,6 +1366,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             None => self.tail = index,
         }
         self.queued = self.queued.saturating_add(1);
+        self.changed = true;
     }
 }
 

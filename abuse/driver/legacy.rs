@@ -86,13 +86,11 @@ pub(crate) fn set_status(
     if !reconnect || shape.bytes != settled.bytes || shape.logical_block != settled.logical_block {
         return Err(EINVAL);
     }
-    device.set_read_only(info.flags & abi::FLAGS_READ_ONLY != 0)?;
-    let outcome = device.requeue(Why::Asked, |_| true);
-    if outcome.requeued == 0 && outcome.refused > 0 {
+    let (outcome, _, _) = device.reconnect(Why::Asked);
+    if outcome.is_in_vain() {
         return Err(EBUSY);
     }
-    device.ledger.lock().next_epoch();
-    Ok(())
+    device.set_read_only(info.flags & abi::FLAGS_READ_ONLY != 0)
 }
 
 /// RESET.
@@ -120,6 +118,7 @@ pub(crate) fn get_bio(device: &Arc<Device>, argument: u64) -> Result {
         return Err(enomsg());
     }
     user::write(argument, &header)?;
+    Device::mark_live(device);
     if header.transfer_address != 0 {
         let vectors = vectors.get(..header.vec_count as usize).unwrap_or(&[]);
         for (index, vector) in vectors.iter().enumerate() {
