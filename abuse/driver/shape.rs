@@ -149,7 +149,7 @@ pub(crate) fn settle(asked: &Setup, cpus: u32, page: u32) -> Result<Setup, Bad> 
     );
     // The block layer splits no discard below these.
     let least = shape.discard_granularity.max(shape.physical_block);
-    let most = u32::MAX & !(least - 1);
+    let most = !(least - 1);
     clamp(
         &mut shape.max_discard_bytes,
         least,

@@ -165,8 +165,9 @@ impl Guest {
             "processes were left: {}",
             strays.join(", ")
         );
-        for device in set_up()? {
-            drained(&device).with_context(|| device.disk_path().display().to_string())?;
+        let devices = set_up()?;
+        drained(&devices)?;
+        for device in devices {
             every_request_ended(&device.status()?)
                 .with_context(|| device.disk_path().display().to_string())?;
         }
@@ -219,27 +220,38 @@ fn set_up() -> Result<Vec<Device>> {
     Ok(devices)
 }
 
-/// Fails unless nobody has the disk open any more. Its workers are gone, but udevd may have come to
-/// look at what was written: to it somebody answers who knows nothing.
-fn drained(device: &Device) -> Result<()> {
-    let status = device.status()?;
-    if is_idle(&status) && status.state != State::Live {
+/// Nobody has the disks open any more. Their workers are gone, but udevd may have come to look at
+/// what was written: for it somebody answers who knows nothing, on all disks at once, because it
+/// looks at one after the other.
+fn drained(devices: &[Device]) -> Result<()> {
+    let mut workers = Vec::new();
+    for device in devices {
+        let status = device.status()?;
+        if !is_idle(&status) || status.state == State::Live {
+            let worker = Worker::new(Device::open(device.number().to_string())?).harden(false);
+            let stop = worker.stop_handle();
+            let served = std::thread::spawn(move || worker.run(backend::Null));
+            workers.push((stop, served));
+        }
+    }
+    if workers.is_empty() {
         return Ok(());
     }
-    let worker = Worker::new(Device::open(device.number().to_string())?).harden(false);
-    let stop = worker.stop_handle();
-    let served = std::thread::spawn(move || worker.run(backend::Null));
-    let idle = udev::settle().and_then(|()| {
-        wait_until("the disk to be idle", PATIENCE, || {
-            device.status().is_ok_and(|status| is_idle(&status))
-        })
-        .with_context(|| format!("status: {:?}", device.status()))
-    });
-    stop.stop();
-    let served = served.join().map_err(|_| anyhow!("a worker panicked"))?;
-    idle?;
-    served?;
-    Ok(())
+    let mut idle = udev::settle();
+    for device in devices {
+        idle = idle.and_then(|()| {
+            wait_until("the disk to be idle", PATIENCE, || {
+                device.status().is_ok_and(|status| is_idle(&status))
+            })
+            .with_context(|| format!("{}: {:?}", device.disk_path().display(), device.status()))
+        });
+    }
+    for (stop, served) in workers {
+        stop.stop();
+        let served = served.join().map_err(|_| anyhow!("a worker panicked"))?;
+        idle = idle.and(served.map(drop).map_err(Into::into));
+    }
+    idle
 }
 
 /// The processes that this one has to look after, which is the reaper of orphans, too.
