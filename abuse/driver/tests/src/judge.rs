@@ -1,7 +1,7 @@
 //! What must hold in a [`World`] after everything that happens, and how it must end.
 
 use crate::ledger::Op;
-use crate::model::Stage;
+use crate::model::{Seat, Stage};
 use crate::world::{Act, At, World};
 
 impl World {
@@ -29,8 +29,11 @@ impl World {
             summary.oldest_taken,
             oldest(|stage| matches!(stage, Stage::Taken(_)))
         );
-        let open = model.seats.values().filter(|seat| seat.open).count();
-        assert_eq!(summary.workers as usize, open);
+        let there = |seat: &&Seat| seat.open && seat.lives;
+        assert_eq!(
+            summary.workers as usize,
+            model.seats.values().filter(there).count()
+        );
         let asleep = self
             .threads
             .iter()

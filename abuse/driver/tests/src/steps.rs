@@ -408,7 +408,7 @@ impl World {
             let held = self
                 .model
                 .number(|entry| entry.hands().is_some_and(|h| h.seat == index));
-            assert!(!old.open && held == 0, "the entry is in use");
+            assert!(!(old.open && old.lives) && held == 0, "the entry is in use");
         }
         let seat = Seat {
             file: self.fresh,
