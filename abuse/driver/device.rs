@@ -19,7 +19,7 @@
 //!    added, never while anything waits for a worker, a user page or a request.
 //! 2. the disk's `open_mutex`, which belongs to the block layer: only ever tried under `life`.
 //! 3. `ledger`, a spin lock: never held over a copy, over the end of a request, or over an
-//!    allocation.
+//!    allocation. The locks of wait queues are taken under it.
 
 use crate::abi::{self, Setup};
 use crate::ledger::{Arrival, Held, Ledger, Policies, Requeued, Slot, Summary, Wake, Why};
@@ -95,6 +95,10 @@ pub(crate) struct Device {
     #[pin]
     watch: Work<Device, WATCH>,
 }
+
+/// Workers of one device at a time, by open file, process and token: the table of them is walked
+/// under the ledger's lock.
+const MOST_HOLDERS: usize = 4096;
 
 const TEARDOWN: u64 = 0;
 const WELCOME: u64 = 1;
@@ -190,6 +194,7 @@ impl Device {
         let policies = Policies {
             max_attempts: shape.max_attempts,
             fenced_backend: shape.policies & abi::P_FENCED_BACKEND != 0,
+            keep_on_close: shape.policies & abi::P_KEEP_ON_CLOSE != 0,
         };
         this.live.store(0, Relaxed);
         // Before the disk: it may be opened as soon as it is there.
@@ -212,6 +217,9 @@ impl Device {
             }
             Err(error) => {
                 this.ledger.lock().kill();
+                // A worker may have come to a disk that never was.
+                this.wake(Wake::everybody());
+                this.workers.notify_all();
                 this.end_condemned();
                 this.retire();
                 Err(error)
@@ -271,16 +279,15 @@ impl Device {
 
     /// Waits until a reset is finished, a signal comes, or `timeout` nanoseconds are over.
     pub(crate) fn wait_reset(&self, timeout: u64) -> Result {
-        let deadline = task::now().saturating_add(timeout);
+        // After a signal too. The call must not be begun again: its second time there may be no
+        // disk to reset.
         let unfinished = Error::from_errno(-(kernel::bindings::EINPROGRESS as i32));
+        let deadline = task::now().saturating_add(timeout);
         let mut life = self.life.lock();
         while matches!(&*life, Life::Resetting { .. }) {
-            let Some(left) = jiffies_left(deadline) else {
-                return Err(unfinished);
-            };
+            let left = jiffies_left(deadline).ok_or(unfinished)?;
             let woken = self.settled.wait_interruptible_timeout(&mut life, left);
             if matches!(woken, CondVarTimeoutResult::Signal { .. }) {
-                // Not to be begun again: the second time there may be no disk to reset.
                 return Err(unfinished);
             }
         }
@@ -378,14 +385,30 @@ impl Device {
         outcome
     }
 
+    /// Offers everything taken again and begins a new epoch, unless living writers kept all there
+    /// was. Says which epochs.
+    pub(crate) fn reconnect(&self, why: Why) -> (Requeued, u32, u32) {
+        let now = task::now();
+        let mut ledger = self.ledger.lock();
+        let outcome = ledger.requeue(why, now, |_| true);
+        let old = ledger.epoch();
+        let new = if outcome.is_in_vain() {
+            old
+        } else {
+            ledger.next_epoch()
+        };
+        drop(ledger);
+        self.after_requeue(&outcome);
+        (outcome, old, new)
+    }
+
     /// A control node was closed for good.
     pub(crate) fn close_file(&self, file: u64) {
-        let requeue = match self.shape() {
-            Some((shape, _)) => shape.policies & abi::P_KEEP_ON_CLOSE == 0,
-            None => false,
-        };
         let (dying, now) = (task::current_is_dying(), task::now());
-        let outcome = self.ledger.lock().close(file, requeue, dying, now);
+        let mut ledger = self.ledger.lock();
+        let requeue = !ledger.policies().keep_on_close;
+        let outcome = ledger.close(file, requeue, dying, now);
+        drop(ledger);
         self.after_requeue(&outcome);
     }
 
@@ -415,6 +438,9 @@ impl Device {
             }
             let want = ledger.holders_len().saturating_mul(2);
             drop(ledger);
+            if want > MOST_HOLDERS {
+                return Err(ENOSPC);
+            }
             let mut longer = Store::with_capacity(want, GFP_KERNEL)?;
             for _ in 0..want {
                 longer.push(Holder::vacant(), GFP_KERNEL)?;
@@ -453,6 +479,8 @@ impl Device {
         ledger.rise(patient);
         match woken {
             CondVarTimeoutResult::Signal { .. } => Woken::Signal,
+            // Very long waits come in pieces.
+            CondVarTimeoutResult::Timeout if jiffies_left(deadline).is_some() => Woken::Look,
             CondVarTimeoutResult::Timeout => Woken::Late,
             CondVarTimeoutResult::Woken { .. } => Woken::Look,
         }
@@ -589,10 +617,11 @@ impl WorkItem<TEARDOWN> for Device {
         disk.mark_dead();
         drop(disk);
         this.retire();
+        // Before it is said that all is over: the module's exit waits for this work.
+        drop(module);
         *this.life.lock() = Life::Empty;
         this.settled.notify_all();
         this.wake(Wake::everybody());
-        drop(module);
     }
 }
 
@@ -601,12 +630,18 @@ impl WorkItem<WELCOME> for Device {
 
     /// The first worker has come: partitions may be looked for, and user space is told.
     fn run(this: Arc<Device>) {
-        let (disk, look) = match &*this.life.lock() {
+        let life = this.life.lock();
+        // Of a disk that is gone; the worker that comes to the next one says so again.
+        if this.live.load(Relaxed) == 0 {
+            return;
+        }
+        let (disk, look) = match &*life {
             Life::Ready { disk, shape, .. } => {
                 (disk.reference(), shape.features & abi::F_PARTSCAN != 0)
             }
             _ => return,
         };
+        drop(life);
         disk.announce(c"ABUSE_STATE=live");
         disk.scan(look);
     }
@@ -620,6 +655,8 @@ impl WorkItem<WATCH> for Device {
     fn run(this: Arc<Device>) {
         /// Looks per time limit: a limit is kept to a quarter of itself.
         const LOOKS: u64 = 4;
+        /// Nanoseconds between two looks, at least.
+        const SHORTEST: u64 = 1_000_000;
         let mut life = this.life.lock();
         loop {
             let Life::Ready { shape, .. } = &*life else {
@@ -630,20 +667,20 @@ impl WorkItem<WATCH> for Device {
             let Some(least) = limits.min() else {
                 return;
             };
-            let deadline = task::now().saturating_add(least / LOOKS);
+            let pause = (least / LOOKS).max(SHORTEST);
+            let left = jiffies_left(task::now().saturating_add(pause)).unwrap_or(1);
             // Back early when the life cycle goes on.
-            if let Some(left) = jiffies_left(deadline) {
-                let _ = this.settled.wait_interruptible_timeout(&mut life, left);
-            }
+            let _ = this.settled.wait_interruptible_timeout(&mut life, left);
             if !matches!(&*life, Life::Ready { .. }) {
                 return;
             }
             drop(life);
             if lease > 0 {
-                this.requeue(Why::Asked, |held| held.held_for >= lease);
+                this.requeue(Why::Expired, |held| held.held_for >= lease);
             }
             if no_server > 0 {
-                let failed = this.ledger.lock().fail_unclaimed(no_server, task::now());
+                let (failed, wake) = this.ledger.lock().fail_unclaimed(no_server, task::now());
+                this.wake(wake);
                 if failed > 0 {
                     this.end_condemned();
                 }

@@ -148,6 +148,17 @@ impl<Q> Holder<Q> {
     }
 }
 
+impl<Q: Process> Holder<Q> {
+    fn is_alive(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::is_alive)
+    }
+
+    /// Whether it is dead and holds nothing: none of its threads can come back.
+    fn is_history(&self) -> bool {
+        self.held == 0 && !self.is_alive()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Idle,
@@ -244,6 +255,8 @@ pub(crate) struct Policies {
     pub(crate) max_attempts: u32,
     /// The backend rejects old writers: offer again from the living too.
     pub(crate) fenced_backend: bool,
+    /// A file that is closed says nothing about what was taken through it.
+    pub(crate) keep_on_close: bool,
 }
 
 /// Who has to be woken; nobody may be forgotten.
@@ -354,11 +367,20 @@ pub(crate) struct Requeued {
     pub(crate) wake: Wake,
 }
 
+impl Requeued {
+    /// Living writers kept everything there was.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.requeued == 0 && self.condemned == 0 && self.refused > 0
+    }
+}
+
 /// Why requests are offered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     /// Somebody asks; writers that live keep what they have.
     Asked,
+    /// A lease is over; writers that live keep what they have, and are not counted each time.
+    Expired,
     /// Somebody insists.
     Forced,
     /// The file was closed for good; `true` if its process is dying.
@@ -553,8 +575,9 @@ impl<P, Q: Process> Ledger<P, Q> {
         failed
     }
 
-    /// Condemns what nobody has claimed for `age` nanoseconds or longer.
-    pub(crate) fn fail_unclaimed(&mut self, age: u64, now: u64) -> u32 {
+    /// Condemns what nobody has claimed for `age` nanoseconds or longer. What comes behind it may be
+    /// for somebody who was kept waiting.
+    pub(crate) fn fail_unclaimed(&mut self, age: u64, now: u64) -> (u32, Wake) {
         let mut failed = 0u32;
         let mut index = self.head;
         while let Some(slot) = self.slots.get(index as usize) {
@@ -564,10 +587,11 @@ impl<P, Q: Process> Ledger<P, Q> {
                 self.queued = self.queued.saturating_sub(1);
                 self.condemn(index);
                 failed = failed.wrapping_add(1);
+                self.changed = true;
             }
             index = next;
         }
-        failed
+        (failed, self.wake())
     }
 
     /// Gives the next condemned request, to be ended with an error.
@@ -594,6 +618,16 @@ impl<P, Q: Process> Ledger<P, Q> {
             .saturating_add(self.taken)
             .saturating_add(self.busy)
             .saturating_add(self.leaving)
+    }
+
+    /// Most requests there can be.
+    pub(crate) fn tags(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// What the operator decided.
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     /// Requests nobody has taken.
@@ -892,7 +926,8 @@ impl<P, Q: Process> Ledger<P, Q> {
                 continue;
             }
             let dead = !holder.process.as_ref().is_some_and(Process::is_alive);
-            let may = why != Why::Asked || dead || self.policies.fenced_backend;
+            let may =
+                !matches!(why, Why::Asked | Why::Expired) || dead || self.policies.fenced_backend;
             if slot.op.modifies() && !may {
                 outcome.refused += u32::from(!finishing);
                 continue;
@@ -902,7 +937,9 @@ impl<P, Q: Process> Ledger<P, Q> {
                 chosen += 1;
             }
         }
-        self.refused = self.refused.wrapping_add(u64::from(outcome.refused));
+        if why == Why::Asked {
+            self.refused = self.refused.wrapping_add(u64::from(outcome.refused));
+        }
         let slots = &self.slots;
         let arrival = |index: u32| slots.get(index as usize).map_or(0, |slot| slot.arrival);
         if let Some(list) = self.scratch.get_mut(..chosen) {
@@ -1001,9 +1038,16 @@ impl<P, Q: Process> Ledger<P, Q> {
             .is_some_and(|holder| holder.open && holder.who == *who)
     }
 
-    /// Enters a worker. Its process comes back if the table is full.
+    /// Enters a worker. Its process comes back if the table is full. A worker that is dead and holds
+    /// nothing makes room, also while others still have its file open.
     pub(crate) fn holder_add(&mut self, who: Who, process: Q) -> Result<u32, Q> {
-        let Some(index) = self.holders.iter().position(Holder::is_vacant) else {
+        // Another thread of the worker may have been faster.
+        if let Some(index) = self.holder_find(&who) {
+            return Ok(index);
+        }
+        let vacant = self.holders.iter().position(Holder::is_vacant);
+        let free = vacant.or_else(|| self.holders.iter().position(Holder::is_history));
+        let Some(index) = free else {
             return Err(process);
         };
         if let Some(holder) = self.holders.get_mut(index) {
@@ -1052,9 +1096,10 @@ impl<P, Q: Process> Ledger<P, Q> {
         outcome
     }
 
-    /// Number of workers whose file is open.
+    /// Number of workers that live and whose file is open.
     pub(crate) fn workers(&self) -> u32 {
-        self.holders.iter().filter(|holder| holder.open).count() as u32
+        let there = |holder: &&Holder<Q>| holder.open && holder.is_alive();
+        self.holders.iter().filter(there).count() as u32
     }
 
     // --- Waiting --------------------------------------------------------------------------------

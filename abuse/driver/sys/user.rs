@@ -145,7 +145,7 @@ pub(crate) fn read_nofault<T: Plain>(address: u64, values: &mut [T]) -> bool {
 /// Brings pages in that are about to be written to. May fault and sleep.
 pub(crate) fn fault_in_writable(address: u64, len: usize) -> Result {
     // SAFETY: The callee checks the address.
-    match unsafe { bindings::fault_in_writeable(address as *mut _, len) } {
+    match unsafe { bindings::fault_in_safe_writeable(address as *mut _, len) } {
         0 => Ok(()),
         _ => Err(EFAULT),
     }

@@ -208,3 +208,78 @@ fn a_disk_set_up_anew_remembers_nothing() {
         "the new disk lives"
     );
 }
+
+#[test]
+fn a_dead_disk_says_how_many_it_condemned() {
+    let mut disk = Disk::new(4);
+    let worker = disk.worker(1);
+    for tag in 0..4 {
+        let _ = disk.arrive(tag, Op::Write);
+    }
+    let _ = disk.take(&worker);
+    let claim = disk.begin(&worker).expect("three are queued");
+    assert_eq!(disk.ledger.kill(), 3);
+    assert_eq!(disk.ledger.kill(), 0);
+    assert!(disk.ledger.take_commit(claim, 0).is_some());
+}
+
+#[test]
+fn a_retired_disk_gives_its_room_back_and_lets_no_id_come_to_life() {
+    let mut disk = Disk::new(4);
+    let worker = disk.worker(1);
+    let _ = disk.arrive(3, Op::Write);
+    let id = disk.take(&worker);
+    let _ = disk.ledger.kill();
+    assert_eq!(disk.condemned(), [3]);
+    let (old, scratch) = disk.ledger.retire(Vec::new(), Vec::new());
+    assert_eq!((old.len(), scratch.len()), (4, 4));
+    assert_eq!(disk.refusal(id), Some(Refusal::Stale));
+    assert_eq!(disk.refusal(id + (1 << 20)), Some(Refusal::Unknown));
+    assert!(disk.begin(&worker).is_none());
+    assert!(disk.submit(0, Op::Read).is_err());
+    assert_eq!(disk.requeue(Why::Forced).requeued, 0);
+    assert!(disk.ledger.v1_next(|id, _| id).is_none());
+    for depth in [1, 4] {
+        disk.configure(depth, Policies::default());
+        let tag = depth as u32 - 1;
+        let _ = disk.arrive(tag, Op::Write);
+        let new = disk.take(&worker);
+        assert!(new >> 16 > id >> 16);
+        assert_eq!(disk.refusal(id), Some(Refusal::Stale));
+        let _ = disk.ledger.kill();
+        assert_eq!(disk.condemned(), [tag]);
+        let _ = disk.ledger.retire(Vec::new(), Vec::new());
+    }
+}
+
+#[test]
+fn what_nobody_has_claimed_for_too_long_is_condemned_and_nothing_else() {
+    let mut disk = Disk::new(8);
+    let worker = disk.worker(1);
+    for tag in 0..5 {
+        disk.now = u64::from(tag) * 10;
+        let _ = disk.arrive(tag, Op::Read);
+    }
+    disk.now = 50;
+    let _ = disk.take(&worker);
+    let claim = disk.begin(&worker).expect("four are queued");
+    // Tag 0 is taken, tag 1 is being taken, tags 2 to 4 wait since 20, 30 and 40.
+    assert_eq!(disk.ledger.fail_unclaimed(31, 50).0, 0);
+    assert_eq!(
+        disk.ledger.fail_unclaimed(30, 50).0,
+        1,
+        "as old as that is old enough"
+    );
+    assert_eq!(disk.condemned(), [2]);
+    assert!(disk.ledger.take_abort(claim).is_ok());
+    assert_eq!(disk.requeue(Why::Asked).requeued, 1);
+    assert_eq!(
+        disk.ledger.fail_unclaimed(15, 60).0,
+        3,
+        "what came back waits since then"
+    );
+    assert_eq!(disk.ledger.queued(), 1);
+    assert_eq!(disk.condemned(), [1, 3, 4]);
+    assert_eq!(disk.take_all(&worker), [0]);
+    assert_eq!(disk.ledger.fail_unclaimed(0, 60).0, 0, "a server has it");
+}

@@ -194,3 +194,27 @@ fn without_a_limit_nobody_is_kept() {
     assert!(disk.ready(&worker));
     assert!(!disk.sleep(&worker, 1));
 }
+
+#[test]
+fn a_kept_worker_is_woken_when_the_suspect_is_given_up() {
+    for behind in [true, false] {
+        let (mut disk, _, busy, _) = scene();
+        if behind {
+            disk.now = 50;
+            let _ = disk.arrive(2, Op::Write);
+        }
+        assert!(disk.sleep(&busy, 1));
+        let _ = disk.ledger.wake();
+        disk.ledger.rise(true);
+        assert!(disk.sleep(&busy, 1));
+        disk.now = 60;
+        let (failed, wake) = disk.ledger.fail_unclaimed(50, disk.now);
+        assert_eq!((failed, wake.patient), (1, behind));
+        assert_eq!(disk.condemned(), [0]);
+        if !behind {
+            assert!(disk.arrive(2, Op::Write).patient);
+        }
+        disk.ledger.rise(true);
+        assert!(disk.ready(&busy));
+    }
+}

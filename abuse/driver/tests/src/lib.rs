@@ -2,7 +2,14 @@
 //! kernel. One file per subject; each test is named for the promise it keeps.
 //!
 //! - `fixture` holds what the tests share: a small disk with workers that can be told to die.
-//! - `life` to `counting` take the rules one by one.
+//! - `life` and its neighbours take the rules one by one.
+//! - `model` says what the ledger must do in the most obvious way; `world` and `steps` play a whole
+//!   machine against it: workers that copy, sleep, die and come back, a submitter, an operator; and
+//!   `judge` compares.
+//! - `histories` plays random games in that world, and `explore` all short ones.
+//!
+//! `ABUSE_LEDGER_STEPS=1000000 cargo test --release -p abuse-ledger-tests` plays longer, and
+//! `ABUSE_LEDGER_DEPTH=99` explores to the end.
 
 /// What the kernel keeps in a `KVVec`.
 #[cfg(test)]
@@ -10,27 +17,22 @@ type Store<T> = Vec<T>;
 
 // Kernel code, formatted by the kernel's rules. The device calls what the tests have no use for.
 #[cfg(test)]
-#[rustfmt::skip]
 #[allow(dead_code)]
 #[path = "../../ledger.rs"]
 mod ledger;
 
 #[cfg(test)]
-#[allow(dead_code)]
-#[path = "../../../uapi/abi.rs"]
-mod abi;
-#[cfg(test)]
-#[rustfmt::skip]
-#[path = "../../shape.rs"]
-mod shape;
-#[cfg(test)]
 mod counting;
 #[cfg(test)]
 mod doomed;
 #[cfg(test)]
+mod explore;
+#[cfg(test)]
 mod fencing;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod histories;
 #[cfg(test)]
 mod holders;
 #[cfg(test)]
@@ -38,9 +40,13 @@ mod ids;
 #[cfg(test)]
 mod innocent;
 #[cfg(test)]
+mod judge;
+#[cfg(test)]
 mod kept;
 #[cfg(test)]
 mod life;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
@@ -48,6 +54,19 @@ mod poison;
 #[cfg(test)]
 mod rotation;
 #[cfg(test)]
-mod shapes;
+mod steps;
 #[cfg(test)]
 mod waiting;
+#[cfg(test)]
+mod world;
+
+// What a set-up is made of, as pure as the ledger.
+#[cfg(test)]
+#[allow(dead_code)]
+#[path = "../../../uapi/abi.rs"]
+mod abi;
+#[cfg(test)]
+#[path = "../../shape.rs"]
+mod shape;
+#[cfg(test)]
+mod shapes;

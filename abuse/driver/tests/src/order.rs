@@ -150,3 +150,19 @@ fn order_survives_a_second_interruption_after_any_number_of_redeliveries() {
         assert_eq!(disk.take_all(&three), [3, 1, 4, 0, 5, 2, 6]);
     }
 }
+
+#[test]
+fn order_survives_the_death_of_a_worker_with_very_much_in_its_hands() {
+    const DEPTH: u32 = if cfg!(miri) { 40 } else { 1000 };
+    for count in [1, 2, 3, 7, 8, 9, DEPTH - 1, DEPTH] {
+        let mut disk = Disk::new(DEPTH as usize);
+        let (one, two) = (disk.worker(1), disk.worker(2));
+        let order: Vec<u32> = (0..count).map(|place| place * 617 % DEPTH).collect();
+        for tag in &order {
+            let _ = disk.arrive(*tag, Op::Write);
+        }
+        assert_eq!(disk.take_all(&one), order);
+        assert_eq!(disk.death(&one).requeued, count);
+        assert_eq!(disk.take_all(&two), order);
+    }
+}

@@ -8,6 +8,8 @@
 //! | [`Disk`] | a device that is set up; [`Disk::serve`] starts a worker |
 //! | [`Command`], [`Process`] | programs, run to their end or kept in the background |
 //! | [`Puppet`] | a worker process that takes and completes exactly when it is told to |
+//! | [`Raw`](raw::Raw), [`Memory`](raw::Memory) | the driver's calls with any argument, and memory that can be taken away |
+//! | [`v1::Client`] | the client of 2009 |
 //! | [`Direct`] | one read or write of a disk, as one request; also in the background |
 //! | [`Fio`] | load, verified |
 //! | [`Supervise`], [`Supervisor`] | `abuse-supervisor` and its workers |
@@ -24,8 +26,11 @@ pub mod kernel_log;
 pub mod mount;
 pub mod notify;
 pub mod puppet;
+pub mod raw;
 pub mod supervisor;
+mod sys;
 pub mod udev;
+pub mod v1;
 pub mod wait;
 
 pub use command::{Command, Output, Process};
