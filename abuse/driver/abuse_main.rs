@@ -89,7 +89,7 @@ fn partitions() -> bool {
 /// more, then the work queue runs dry.
 struct Abuse {
     nodes: Nodes<Control>,
-    _work: Arc<WorkQueue>,
+    work: Arc<WorkQueue>,
 }
 
 impl kernel::Module for Abuse {
@@ -105,13 +105,17 @@ impl kernel::Module for Abuse {
         let nodes = Nodes::new()?;
         let module = Abuse {
             nodes,
-            _work: work.clone(),
+            work: work.clone(),
         };
         for number in 0..count {
             let device = Device::new(number, u64::from(number) + 1, work.clone())?;
             DEVICES.lock().push(device, GFP_KERNEL)?;
-            // Last: it may be opened at once.
-            module.nodes.publish(number)?;
+        }
+        // Last, when nothing can fail any more: a node may be opened at once.
+        for number in 0..count {
+            if let Err(error) = module.nodes.publish(number) {
+                pr_err!("abctl{} is not visible: {:?}\n", number, error);
+            }
         }
         pr_info!("{} devices, version {}\n", count, VERSION);
         Ok(module)
@@ -125,5 +129,7 @@ impl Drop for Abuse {
         for device in devices.iter() {
             self.nodes.withdraw(device.number());
         }
+        // Work holds devices, and devices hold the queue: no work may outlive this code.
+        self.work.flush();
     }
 }

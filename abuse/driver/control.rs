@@ -16,7 +16,7 @@ use crate::sys::user;
 use crate::{legacy, shape};
 use kernel::fs::File;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::atomic::Atomic;
 use kernel::sync::poll::PollTable;
 use kernel::sync::Arc;
 
@@ -141,12 +141,7 @@ impl Control {
             token,
             process: task::current_key(),
         };
-        let known = self.holder.load(Relaxed);
-        let holder = self.device.holder(&who, known)?;
-        if holder != known {
-            self.holder.store(holder, Relaxed);
-        }
-        exchange(&self.device, holder, &mut call)?;
+        exchange(&self.device, &who, &self.holder, &mut call)?;
         user::write(argument, &call)
     }
 
@@ -166,7 +161,7 @@ impl Control {
             Why::Asked
         };
         let outcome = self.device.requeue(why, |held: &Held<'_, ProcessRef>| {
-            let number = |process: &ProcessRef| process.number() == call.pid;
+            let number = |process: &ProcessRef| call.pid != 0 && process.number() == call.pid;
             (!has(abi::RQ_OWNER) || held.holder.who().token == call.owner)
                 && (!has(abi::RQ_PID) || held.holder.process().is_some_and(number))
                 && (!has(abi::RQ_ID) || held.id == call.id)
@@ -186,21 +181,15 @@ impl Control {
             return Err(EINVAL);
         }
         self.must_be_set_up()?;
-        if call.flags & both != 0 {
+        let forced = call.flags & abi::RC_FORCE != 0;
+        let why = if forced { Why::Forced } else { Why::Asked };
+        let (outcome, old, new) = self.device.reconnect(why);
+        if call.flags & both != 0 && !outcome.is_in_vain() {
             self.device
                 .set_read_only(call.flags & abi::RC_READ_ONLY != 0)?;
         }
-        let forced = call.flags & abi::RC_FORCE != 0;
-        let outcome = self
-            .device
-            .requeue(if forced { Why::Forced } else { Why::Asked }, |_| true);
-        let mut ledger = self.device.ledger.lock();
-        call.old_epoch = ledger.epoch();
-        call.new_epoch = match if_something(&outcome) {
-            Ok(()) => ledger.next_epoch(),
-            Err(_) => call.old_epoch,
-        };
-        drop(ledger);
+        call.old_epoch = old;
+        call.new_epoch = new;
         call.requeued = outcome.requeued;
         call.refused = outcome.refused;
         user::write(argument, &call)?;
@@ -234,7 +223,7 @@ impl Control {
 
 /// EBUSY if living writers kept everything there was to offer again.
 fn if_something(outcome: &Requeued) -> Result {
-    if outcome.requeued == 0 && outcome.condemned == 0 && outcome.refused > 0 {
+    if outcome.is_in_vain() {
         Err(EBUSY)
     } else {
         Ok(())

@@ -19,7 +19,7 @@
 //!    added, never while anything waits for a worker, a user page or a request.
 //! 2. the disk's `open_mutex`, which belongs to the block layer: only ever tried under `life`.
 //! 3. `ledger`, a spin lock: never held over a copy, over the end of a request, or over an
-//!    allocation.
+//!    allocation. The locks of wait queues are taken under it.
 
 use crate::abi::{self, Setup};
 use crate::ledger::{Arrival, Held, Ledger, Policies, Requeued, Slot, Summary, Wake, Why};
@@ -92,14 +92,22 @@ pub(crate) struct Device {
     teardown: Work<Device, TEARDOWN>,
     #[pin]
     welcome: Work<Device, WELCOME>,
+    #[pin]
+    watch: Work<Device, WATCH>,
 }
+
+/// Workers of one device at a time, by open file, process and token: the table of them is walked
+/// under the ledger's lock.
+const MOST_HOLDERS: usize = 4096;
 
 const TEARDOWN: u64 = 0;
 const WELCOME: u64 = 1;
+const WATCH: u64 = 2;
 
 impl_has_work! {
     impl HasWork<Self, 0> for Device { self.teardown }
     impl HasWork<Self, 1> for Device { self.welcome }
+    impl HasWork<Self, 2> for Device { self.watch }
 }
 
 /// How a reset began.
@@ -147,6 +155,7 @@ impl Device {
                 files: Atomic::new(0),
                 teardown <- new_work!("abuse::teardown"),
                 welcome <- new_work!("abuse::welcome"),
+                watch <- new_work!("abuse::watch"),
             }),
             GFP_KERNEL,
         )
@@ -185,6 +194,7 @@ impl Device {
         let policies = Policies {
             max_attempts: shape.max_attempts,
             fenced_backend: shape.policies & abi::P_FENCED_BACKEND != 0,
+            keep_on_close: shape.policies & abi::P_KEEP_ON_CLOSE != 0,
         };
         this.live.store(0, Relaxed);
         // Before the disk: it may be opened as soon as it is there.
@@ -197,10 +207,19 @@ impl Device {
                     shape: *shape,
                     _module: module,
                 };
+                if shape.lease_ns > 0 || shape.no_server_ns > 0 {
+                    let _ = this
+                        .work
+                        .queue()
+                        .enqueue::<Arc<Device>, WATCH>(this.clone());
+                }
                 Ok(())
             }
             Err(error) => {
                 this.ledger.lock().kill();
+                // A worker may have come to a disk that never was.
+                this.wake(Wake::everybody());
+                this.workers.notify_all();
                 this.end_condemned();
                 this.retire();
                 Err(error)
@@ -240,7 +259,6 @@ impl Device {
             let begun = disk.try_exclude_openers(|| unused().then(kill)).flatten();
             begun.ok_or(EBUSY)?
         };
-        disk.mark_dead();
         let before = core::mem::replace(&mut *life, Life::Resetting { remains: None });
         if let Life::Ready { disk, _module, .. } = before {
             *life = Life::Resetting {
@@ -248,6 +266,7 @@ impl Device {
             };
         }
         drop(life);
+        this.settled.notify_all();
         this.wake(Wake::everybody());
         this.workers.notify_all();
         this.end_condemned();
@@ -260,15 +279,16 @@ impl Device {
 
     /// Waits until a reset is finished, a signal comes, or `timeout` nanoseconds are over.
     pub(crate) fn wait_reset(&self, timeout: u64) -> Result {
+        // After a signal too. The call must not be begun again: its second time there may be no
+        // disk to reset.
+        let unfinished = Error::from_errno(-(kernel::bindings::EINPROGRESS as i32));
         let deadline = task::now().saturating_add(timeout);
         let mut life = self.life.lock();
         while matches!(&*life, Life::Resetting { .. }) {
-            let Some(left) = jiffies_left(deadline) else {
-                return Err(Error::from_errno(-(kernel::bindings::EINPROGRESS as i32)));
-            };
+            let left = jiffies_left(deadline).ok_or(unfinished)?;
             let woken = self.settled.wait_interruptible_timeout(&mut life, left);
             if matches!(woken, CondVarTimeoutResult::Signal { .. }) {
-                return Err(ERESTARTSYS);
+                return Err(unfinished);
             }
         }
         Ok(())
@@ -365,14 +385,30 @@ impl Device {
         outcome
     }
 
+    /// Offers everything taken again and begins a new epoch, unless living writers kept all there
+    /// was. Says which epochs.
+    pub(crate) fn reconnect(&self, why: Why) -> (Requeued, u32, u32) {
+        let now = task::now();
+        let mut ledger = self.ledger.lock();
+        let outcome = ledger.requeue(why, now, |_| true);
+        let old = ledger.epoch();
+        let new = if outcome.is_in_vain() {
+            old
+        } else {
+            ledger.next_epoch()
+        };
+        drop(ledger);
+        self.after_requeue(&outcome);
+        (outcome, old, new)
+    }
+
     /// A control node was closed for good.
     pub(crate) fn close_file(&self, file: u64) {
-        let requeue = match self.shape() {
-            Some((shape, _)) => shape.policies & abi::P_KEEP_ON_CLOSE == 0,
-            None => false,
-        };
         let (dying, now) = (task::current_is_dying(), task::now());
-        let outcome = self.ledger.lock().close(file, requeue, dying, now);
+        let mut ledger = self.ledger.lock();
+        let requeue = !ledger.policies().keep_on_close;
+        let outcome = ledger.close(file, requeue, dying, now);
+        drop(ledger);
         self.after_requeue(&outcome);
     }
 
@@ -402,6 +438,9 @@ impl Device {
             }
             let want = ledger.holders_len().saturating_mul(2);
             drop(ledger);
+            if want > MOST_HOLDERS {
+                return Err(ENOSPC);
+            }
             let mut longer = Store::with_capacity(want, GFP_KERNEL)?;
             for _ in 0..want {
                 longer.push(Holder::vacant(), GFP_KERNEL)?;
@@ -420,13 +459,17 @@ impl Device {
             DeviceLedger,
             kernel::sync::lock::spinlock::SpinLockBackend,
         >,
+        holder: u32,
         min: u32,
         deadline: u64,
     ) -> Woken {
         let Some(left) = jiffies_left(deadline) else {
             return Woken::Late;
         };
-        let patient = ledger.sleep(min);
+        // What this worker leaves behind may be for others.
+        let wake = ledger.wake();
+        self.wake(wake);
+        let patient = ledger.sleep(holder, min);
         let queue = if patient {
             &self.patient
         } else {
@@ -436,6 +479,8 @@ impl Device {
         ledger.rise(patient);
         match woken {
             CondVarTimeoutResult::Signal { .. } => Woken::Signal,
+            // Very long waits come in pieces.
+            CondVarTimeoutResult::Timeout if jiffies_left(deadline).is_some() => Woken::Look,
             CondVarTimeoutResult::Timeout => Woken::Late,
             CondVarTimeoutResult::Woken { .. } => Woken::Look,
         }
@@ -567,12 +612,16 @@ impl WorkItem<TEARDOWN> for Device {
         let Some((disk, module)) = remains else {
             return;
         };
+        // Not by whoever resets, and not under `life`: it waits for a filesystem that is being
+        // mounted or unmounted, which is over once its requests have been ended.
+        disk.mark_dead();
         drop(disk);
         this.retire();
+        // Before it is said that all is over: the module's exit waits for this work.
+        drop(module);
         *this.life.lock() = Life::Empty;
         this.settled.notify_all();
         this.wake(Wake::everybody());
-        drop(module);
     }
 }
 
@@ -581,14 +630,63 @@ impl WorkItem<WELCOME> for Device {
 
     /// The first worker has come: partitions may be looked for, and user space is told.
     fn run(this: Arc<Device>) {
-        let (disk, look) = match &*this.life.lock() {
+        let life = this.life.lock();
+        // Of a disk that is gone; the worker that comes to the next one says so again.
+        if this.live.load(Relaxed) == 0 {
+            return;
+        }
+        let (disk, look) = match &*life {
             Life::Ready { disk, shape, .. } => {
                 (disk.reference(), shape.features & abi::F_PARTSCAN != 0)
             }
             _ => return,
         };
+        drop(life);
         disk.announce(c"ABUSE_STATE=live");
         disk.scan(look);
+    }
+}
+
+impl WorkItem<WATCH> for Device {
+    type Pointer = Arc<Device>;
+
+    /// Keeps the time limits of a disk for as long as it is there: offers again what was held too
+    /// long, within the fencing rule, and fails what nobody has claimed for too long.
+    fn run(this: Arc<Device>) {
+        /// Looks per time limit: a limit is kept to a quarter of itself.
+        const LOOKS: u64 = 4;
+        /// Nanoseconds between two looks, at least.
+        const SHORTEST: u64 = 1_000_000;
+        let mut life = this.life.lock();
+        loop {
+            let Life::Ready { shape, .. } = &*life else {
+                return;
+            };
+            let (lease, no_server) = (shape.lease_ns, shape.no_server_ns);
+            let limits = [lease, no_server].into_iter().filter(|&limit| limit > 0);
+            let Some(least) = limits.min() else {
+                return;
+            };
+            let pause = (least / LOOKS).max(SHORTEST);
+            let left = jiffies_left(task::now().saturating_add(pause)).unwrap_or(1);
+            // Back early when the life cycle goes on.
+            let _ = this.settled.wait_interruptible_timeout(&mut life, left);
+            if !matches!(&*life, Life::Ready { .. }) {
+                return;
+            }
+            drop(life);
+            if lease > 0 {
+                this.requeue(Why::Expired, |held| held.held_for >= lease);
+            }
+            if no_server > 0 {
+                let (failed, wake) = this.ledger.lock().fail_unclaimed(no_server, task::now());
+                this.wake(wake);
+                if failed > 0 {
+                    this.end_condemned();
+                }
+            }
+            life = this.life.lock();
+        }
     }
 }
 

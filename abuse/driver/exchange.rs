@@ -9,13 +9,14 @@
 
 use crate::abi::{self, Done, Exchange, Take};
 use crate::device::{Device, Woken, CHUNK};
-use crate::ledger::{Claim, Ended, Finish, Next, Op, Refusal, Wake};
+use crate::ledger::{Claim, Ended, Finish, Next, Op, Refusal, Wake, Who};
 use crate::sys::request::{Request, Status};
 use crate::sys::task::{self, NoBottomHalves};
 use crate::sys::user;
 use crate::transfer;
 use core::mem::size_of;
 use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::Arc;
 
 // Not among the kernel crate's error codes.
@@ -25,9 +26,16 @@ const ESTALE: i32 = kernel::bindings::ESTALE as i32;
 const MOST: u32 = abi::MAX_TAGS;
 
 /// Serves one EXCHANGE, and fills in what the caller gets to see.
-pub(crate) fn exchange(device: &Arc<Device>, holder: u32, call: &mut Exchange) -> Result {
-    let known = abi::X_DETACHED | abi::X_NO_DATA;
-    if call.flags & !known != 0 || call.reserved != 0 {
+///
+/// `known` is where the ledger keeps the worker that used this file last.
+pub(crate) fn exchange(
+    device: &Arc<Device>,
+    who: &Who,
+    known: &Atomic<u32>,
+    call: &mut Exchange,
+) -> Result {
+    let flags = abi::X_DETACHED | abi::X_NO_DATA;
+    if call.flags & !flags != 0 || call.reserved != 0 {
         return Err(EINVAL);
     }
     if call.done_count > MOST || call.take_max > MOST || call.take_min > call.take_max.max(1) {
@@ -44,6 +52,15 @@ pub(crate) fn exchange(device: &Arc<Device>, holder: u32, call: &mut Exchange) -
     call.done_failed = failed;
     call.taken = 0;
     if call.take_max > 0 {
+        let last = known.load(Relaxed);
+        let holder = match device.holder(who, last) {
+            Ok(holder) => holder,
+            Err(error) if completed == 0 && failed == 0 => return Err(error),
+            Err(_) => return Ok(()),
+        };
+        if holder != last {
+            known.store(holder, Relaxed);
+        }
         Device::mark_live(device);
         // A worker is told of a refusal at once.
         let patience = if failed == 0 { call.timeout_ns } else { 0 };
@@ -98,6 +115,7 @@ fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u32)> {
 const STATUS_OFFSET: u64 = core::mem::offset_of!(Done, status) as u64;
 
 /// Completes some entries, under two short holds of the lock. Returns their statuses.
+#[inline(never)] // Its frame must be gone when memory is faulted in.
 fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
     let mut statuses = [0i32; CHUNK];
     let mut finishes: [Option<Finish<Request>>; CHUNK] = [const { None }; CHUNK];
@@ -153,7 +171,10 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
         } else {
             match ledger.finish_abort(finish) {
                 Ok(others) => wake = wake.and(others),
-                Err(gone) => *ended = Some((gone, Status::IO_ERROR)),
+                Err(gone) => {
+                    wake = wake.and(gone.wake);
+                    *ended = Some((gone, Status::IO_ERROR));
+                }
             }
         }
     }
@@ -382,10 +403,11 @@ struct Chunk {
 impl Chunk {
     /// Claims requests, waiting for them until `deadline`. `None`: there are none. The flag says
     /// that the one after the last did not fit.
+    #[inline(never)] // As `complete_chunk`.
     fn claim(
         &self,
         device: &Arc<Device>,
-        call: &Exchange,
+        call: &mut Exchange,
         arena: &mut Arena,
         deadline: u64,
     ) -> Result<Option<(Claims, bool)>> {
@@ -400,8 +422,10 @@ impl Chunk {
             }
             let mut count = 0;
             let mut too_big = false;
-            if !wait || ledger.is_ready(call.take_min) {
+            let min = call.take_min.min(ledger.tags());
+            if !wait || ledger.is_ready_for(self.holder, min) {
                 let now = task::now();
+                call.epoch = ledger.epoch();
                 for place in claims.iter_mut().take(most) {
                     let room = if self.data { arena.room() } else { u64::MAX };
                     match ledger.take_begin(self.holder, self.detached, room, now) {
@@ -437,7 +461,7 @@ impl Chunk {
                     Ok(None)
                 };
             }
-            match device.sleep(&mut ledger, call.take_min, deadline) {
+            match device.sleep(&mut ledger, self.holder, min, deadline) {
                 Woken::Look => {}
                 Woken::Late => wait = false,
                 Woken::Signal => {
@@ -450,6 +474,7 @@ impl Chunk {
 
     /// Copies claimed requests to the worker and commits them, in order, until one cannot be
     /// copied; that one and all behind it go back. Returns how many were committed.
+    #[inline(never)] // As `complete_chunk`.
     fn deliver(
         &self,
         device: &Arc<Device>,
@@ -490,7 +515,10 @@ impl Chunk {
             } else {
                 match ledger.take_abort(claim) {
                     Ok(others) => wake = wake.and(others),
-                    Err(gone) => *ended = Some((gone, Status::IO_ERROR)),
+                    Err(gone) => {
+                        wake = wake.and(gone.wake);
+                        *ended = Some((gone, Status::IO_ERROR));
+                    }
                 }
             }
         }

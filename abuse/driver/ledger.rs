@@ -10,6 +10,7 @@
 //!                     │  └── take_abort ◄─────┘     requeue       │ └───── finish_abort ◄──┘   │
 //!                     └─────────────────────────────────◄─────────┘                            │
 //!                                                                       finish_commit (Idle) ◄─┘
+//!   Finishing ── requeue, then finish_abort ──► Queued
 //!   Queued, Taken ── kill, fail_all, too many deaths ──► Condemned ── condemned_pop ──► (Idle)
 //! ```
 //!
@@ -103,19 +104,33 @@ pub(crate) struct Who {
 pub(crate) struct Holder<Q> {
     who: Who,
     process: Option<Q>,
-    /// Requests in its hands: Taking and Taken.
+    /// Requests in its hands: Taking, Taken, and Finishing what was Taken.
     held: u32,
     /// Whether its file is still open.
     open: bool,
-    /// Whether it holds a suspect, which it must hold alone.
+    /// Whether it holds a suspect, which its process must hold alone.
     suspect: bool,
+    /// Whether its process died while it held more than one request. They need not come back all
+    /// at once: files are closed one by one.
+    crowded: bool,
 }
 
 impl<Q> Holder<Q> {
     /// An entry of the table that belongs to nobody.
     pub(crate) fn vacant() -> Self {
-        let who = Who { file: 0, token: 0, process: 0 };
-        Holder { who, process: None, held: 0, open: false, suspect: false }
+        let who = Who {
+            file: 0,
+            token: 0,
+            process: 0,
+        };
+        Holder {
+            who,
+            process: None,
+            held: 0,
+            open: false,
+            suspect: false,
+            crowded: false,
+        }
     }
 
     /// The worker this entry stands for.
@@ -130,6 +145,17 @@ impl<Q> Holder<Q> {
 
     fn is_vacant(&self) -> bool {
         !self.open && self.held == 0
+    }
+}
+
+impl<Q: Process> Holder<Q> {
+    fn is_alive(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::is_alive)
+    }
+
+    /// Whether it is dead and holds nothing: none of its threads can come back.
+    fn is_history(&self) -> bool {
+        self.held == 0 && !self.is_alive()
     }
 }
 
@@ -165,6 +191,8 @@ pub(crate) struct Slot<P> {
     state: State,
     v1: bool,
     detached: bool,
+    /// Finishing, and to be offered again if that fails: its owner was made to give it back.
+    recalled: bool,
 }
 
 impl<P> Slot<P> {
@@ -186,7 +214,20 @@ impl<P> Slot<P> {
             state: State::Idle,
             v1: false,
             detached: false,
+            recalled: false,
         }
+    }
+
+    /// Whether it may be what kills its owners.
+    fn is_suspect(&self) -> bool {
+        self.deaths >= 2
+    }
+
+    /// Whether too many owners died with nothing else in their hands.
+    fn is_guilty(&self, policies: &Policies) -> bool {
+        // More deaths than are counted are as many as are counted.
+        let limit = policies.max_attempts.min(u32::from(u16::MAX));
+        limit > 0 && u32::from(self.lone_deaths) >= limit
     }
 }
 
@@ -214,6 +255,8 @@ pub(crate) struct Policies {
     pub(crate) max_attempts: u32,
     /// The backend rejects old writers: offer again from the living too.
     pub(crate) fenced_backend: bool,
+    /// A file that is closed says nothing about what was taken through it.
+    pub(crate) keep_on_close: bool,
 }
 
 /// Who has to be woken; nobody may be forgotten.
@@ -222,7 +265,7 @@ pub(crate) struct Policies {
 pub(crate) struct Wake {
     /// One sleeping worker.
     pub(crate) one: bool,
-    /// All workers that wait for more than one request.
+    /// All workers that wait for more than one request, or were kept waiting.
     pub(crate) patient: bool,
     /// Whoever polls.
     pub(crate) pollers: bool,
@@ -240,7 +283,11 @@ impl Wake {
 
     /// Everybody: the device's fate has changed.
     pub(crate) fn everybody() -> Wake {
-        Wake { one: true, patient: true, pollers: true }
+        Wake {
+            one: true,
+            patient: true,
+            pollers: true,
+        }
     }
 }
 
@@ -320,11 +367,20 @@ pub(crate) struct Requeued {
     pub(crate) wake: Wake,
 }
 
+impl Requeued {
+    /// Living writers kept everything there was.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.requeued == 0 && self.condemned == 0 && self.refused > 0
+    }
+}
+
 /// Why requests are offered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     /// Somebody asks; writers that live keep what they have.
     Asked,
+    /// A lease is over; writers that live keep what they have, and are not counted each time.
+    Expired,
     /// Somebody insists.
     Forced,
     /// The file was closed for good; `true` if its process is dying.
@@ -383,12 +439,18 @@ pub(crate) struct Ledger<P, Q> {
     queued: u32,
     taken: u32,
     busy: u32,
+    /// Condemned and not yet ended.
+    leaving: u32,
     sleepers: u32,
     /// A sleeper was woken and has not looked yet.
     wake_in_flight: bool,
     patient: u32,
     /// What the least patient of the patient waits for.
     patience: u32,
+    /// One of the patient waits although requests are there.
+    kept: bool,
+    /// The queue or somebody's hands have changed since the kept were last woken.
+    changed: bool,
     /// Arrival of the request last shown to a v1 client.
     v1_cursor: u64,
     counts: [Counts; 6],
@@ -423,10 +485,13 @@ impl<P, Q: Process> Ledger<P, Q> {
             queued: 0,
             taken: 0,
             busy: 0,
+            leaving: 0,
             sleepers: 0,
             wake_in_flight: false,
             patient: 0,
             patience: u32::MAX,
+            kept: false,
+            changed: false,
             v1_cursor: 0,
             counts: [Counts::default(); 6],
             stale: 0,
@@ -460,7 +525,10 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// The last generation any tag has reached.
     fn next_floor(&self) -> u64 {
-        self.slots.iter().map(|slot| slot.generation).fold(self.floor, u64::max)
+        self.slots
+            .iter()
+            .map(|slot| slot.generation)
+            .fold(self.floor, u64::max)
     }
 
     /// Ends the disk: what is queued or taken is condemned, what is being copied is doomed. Nothing
@@ -490,7 +558,9 @@ impl<P, Q: Process> Ledger<P, Q> {
         let mut failed = 0u32;
         for index in 0..self.slots.len() {
             let index = index as u32;
-            let Some(slot) = self.slots.get(index as usize) else { break };
+            let Some(slot) = self.slots.get(index as usize) else {
+                break;
+            };
             match slot.state {
                 State::Queued => {
                     self.unlink(index);
@@ -505,6 +575,25 @@ impl<P, Q: Process> Ledger<P, Q> {
         failed
     }
 
+    /// Condemns what nobody has claimed for `age` nanoseconds or longer. What comes behind it may be
+    /// for somebody who was kept waiting.
+    pub(crate) fn fail_unclaimed(&mut self, age: u64, now: u64) -> (u32, Wake) {
+        let mut failed = 0u32;
+        let mut index = self.head;
+        while let Some(slot) = self.slots.get(index as usize) {
+            let (next, old) = (slot.next, now.saturating_sub(slot.since) >= age);
+            if old {
+                self.unlink(index);
+                self.queued = self.queued.saturating_sub(1);
+                self.condemn(index);
+                failed = failed.wrapping_add(1);
+                self.changed = true;
+            }
+            index = next;
+        }
+        (failed, self.wake())
+    }
+
     /// Gives the next condemned request, to be ended with an error.
     pub(crate) fn condemned_pop(&mut self) -> Option<P> {
         let index = self.condemned;
@@ -512,6 +601,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.condemned = slot.next;
         slot.next = NONE;
         slot.state = State::Idle;
+        self.leaving = self.leaving.saturating_sub(1);
         let (op, request) = (slot.op, slot.request.take());
         self.count(op, |counts| counts.failed += 1);
         request
@@ -524,7 +614,20 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Requests that have not left the ledger.
     pub(crate) fn pending(&self) -> u32 {
-        self.queued.saturating_add(self.taken).saturating_add(self.busy)
+        self.queued
+            .saturating_add(self.taken)
+            .saturating_add(self.busy)
+            .saturating_add(self.leaving)
+    }
+
+    /// Most requests there can be.
+    pub(crate) fn tags(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// What the operator decided.
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     /// Requests nobody has taken.
@@ -604,19 +707,15 @@ impl<P, Q: Process> Ledger<P, Q> {
         now: u64,
     ) -> Next<P> {
         let index = self.head;
-        let limit = self.policies.max_attempts > 0;
+        if self.is_kept(holder) {
+            return Next::Nothing;
+        }
         let Some(slot) = self.slots.get_mut(index as usize) else {
             return Next::Nothing;
         };
         let Some(who) = self.holders.get_mut(holder as usize) else {
             return Next::Nothing;
         };
-        // From the second death on, a request is handed out as its worker's only holding, so that
-        // the next death says who was guilty.
-        let suspect = limit && slot.deaths >= 2;
-        if limit && (who.suspect || (suspect && who.held > 0)) {
-            return Next::Nothing;
-        }
         if slot.op.has_data() && u64::from(slot.bytes) > room {
             return Next::TooBig(slot.bytes);
         }
@@ -625,9 +724,12 @@ impl<P, Q: Process> Ledger<P, Q> {
         };
         slot.state = State::Taking;
         slot.holder = holder;
+        // Whoever was kept from a suspect may want what comes behind it.
+        self.changed |= slot.is_suspect();
         slot.detached = detached;
         who.held = who.held.saturating_add(1);
-        who.suspect = suspect;
+        who.suspect = self.policies.max_attempts > 0 && slot.is_suspect();
+        who.crowded = false;
         let claim = Claim {
             slot: index,
             id: id(slot.generation, index),
@@ -641,6 +743,26 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.queued = self.queued.saturating_sub(1);
         self.busy = self.busy.saturating_add(1);
         Next::Claim(claim)
+    }
+
+    /// Whether a worker has to wait although requests may be there. From the second death on, a
+    /// request is handed out as its worker's only holding, so that the next death says who was
+    /// guilty; a process dies with all its files, so that alone means in all of them.
+    fn is_kept(&self, holder: u32) -> bool {
+        if self.policies.max_attempts == 0 {
+            return false;
+        }
+        let Some(worker) = self.holders.get(holder as usize) else {
+            return false;
+        };
+        let next = self
+            .slots
+            .get(self.head as usize)
+            .is_some_and(Slot::is_suspect);
+        let clash = |other: &Holder<Q>| other.held > 0 && (next || other.suspect);
+        self.holders
+            .iter()
+            .any(|other| other.who.process == worker.who.process && clash(other))
     }
 
     /// The worker has it. A doomed request comes back, to be ended with an error.
@@ -700,7 +822,15 @@ impl<P, Q: Process> Ledger<P, Q> {
             return Err(Refusal::Unknown);
         };
         slot.state = State::Finishing;
-        let finish = Finish { slot: index, id, request, op: slot.op, bytes: slot.bytes, from_queue };
+        slot.recalled = false;
+        let finish = Finish {
+            slot: index,
+            id,
+            request,
+            op: slot.op,
+            bytes: slot.bytes,
+            from_queue,
+        };
         if from_queue {
             self.unlink(index);
             self.queued = self.queued.saturating_sub(1);
@@ -727,22 +857,40 @@ impl<P, Q: Process> Ledger<P, Q> {
                 counts.failed += 1;
             }
         });
-        Ended { request: finish.request, doomed: false, wake }
+        Ended {
+            request: finish.request,
+            doomed: false,
+            wake,
+        }
     }
 
-    /// The data could not be had: the request stays where it was, under the same id.
+    /// The data could not be had: the request stays where it was, under the same id. If its owner
+    /// was made to give it back meanwhile, it is offered again.
     pub(crate) fn finish_abort(&mut self, finish: Finish<P>) -> Result<Wake, Ended<P>> {
         self.busy = self.busy.saturating_sub(1);
         if self.is_doomed(finish.slot) {
             return Err(self.end_doomed(finish.slot, finish.request));
         }
-        if let Some(slot) = self.slots.get_mut(finish.slot as usize) {
+        let Some(slot) = self.slots.get_mut(finish.slot as usize) else {
+            return Err(self.end_doomed(finish.slot, finish.request));
+        };
+        if !finish.from_queue && !slot.recalled {
             slot.request = Some(finish.request);
             slot.state = State::Taken;
-        }
-        if !finish.from_queue {
             self.taken = self.taken.saturating_add(1);
             return Ok(Wake::default());
+        }
+        if slot.recalled {
+            // Its owner had to give it back meanwhile, and may not be there to do so again.
+            if slot.is_guilty(&self.policies) {
+                return Err(self.end_doomed(finish.slot, finish.request));
+            }
+            slot.generation = slot.generation.wrapping_add(1);
+            self.let_go(finish.slot);
+            self.count(finish.op, |counts| counts.requeued += 1);
+        }
+        if let Some(slot) = self.slots.get_mut(finish.slot as usize) {
+            slot.request = Some(finish.request);
         }
         self.insert(finish.slot);
         Ok(self.wake())
@@ -750,7 +898,8 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     // --- Offering again -------------------------------------------------------------------------
 
-    /// Offers again what is taken and `which` selects, in order of arrival, with new ids.
+    /// Offers again what is taken and `which` selects, in order of arrival, with new ids. What is
+    /// being finished follows if that fails; nobody might be left to ask for it a second time.
     pub(crate) fn requeue(
         &mut self,
         why: Why,
@@ -760,10 +909,13 @@ impl<P, Q: Process> Ledger<P, Q> {
         let mut outcome = Requeued::default();
         let mut chosen = 0usize;
         for (index, slot) in self.slots.iter().enumerate() {
-            if slot.state != State::Taken {
+            let finishing = slot.state == State::Finishing && !slot.recalled;
+            if slot.state != State::Taken && !finishing {
                 continue;
             }
-            let Some(holder) = self.holders.get(slot.holder as usize) else { continue };
+            let Some(holder) = self.holders.get(slot.holder as usize) else {
+                continue;
+            };
             let held = Held {
                 id: id(slot.generation, index as u32),
                 held_for: now.saturating_sub(slot.since),
@@ -774,9 +926,10 @@ impl<P, Q: Process> Ledger<P, Q> {
                 continue;
             }
             let dead = !holder.process.as_ref().is_some_and(Process::is_alive);
-            let may = why != Why::Asked || dead || self.policies.fenced_backend;
+            let may =
+                !matches!(why, Why::Asked | Why::Expired) || dead || self.policies.fenced_backend;
             if slot.op.modifies() && !may {
-                outcome.refused += 1;
+                outcome.refused += u32::from(!finishing);
                 continue;
             }
             if let Some(place) = self.scratch.get_mut(chosen) {
@@ -784,7 +937,9 @@ impl<P, Q: Process> Ledger<P, Q> {
                 chosen += 1;
             }
         }
-        self.refused = self.refused.wrapping_add(u64::from(outcome.refused));
+        if why == Why::Asked {
+            self.refused = self.refused.wrapping_add(u64::from(outcome.refused));
+        }
         let slots = &self.slots;
         let arrival = |index: u32| slots.get(index as usize).map_or(0, |slot| slot.arrival);
         if let Some(list) = self.scratch.get_mut(..chosen) {
@@ -793,18 +948,30 @@ impl<P, Q: Process> Ledger<P, Q> {
         // Two passes: a death is shared by all that its owner held, so nobody's hands are emptied
         // before everybody has been counted.
         for place in 0..chosen {
-            let Some(&index) = self.scratch.get(place) else { break };
+            let Some(&index) = self.scratch.get(place) else {
+                break;
+            };
             self.count_death(index, why);
         }
         let mut after = NONE;
         for place in 0..chosen {
-            let Some(&index) = self.scratch.get(place) else { break };
-            self.release(index);
-            let limit = self.policies.max_attempts;
-            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
-            slot.generation = slot.generation.wrapping_add(1);
+            let Some(&index) = self.scratch.get(place) else {
+                break;
+            };
+            let Some(slot) = self.slots.get_mut(index as usize) else {
+                continue;
+            };
             slot.since = now;
-            let (op, guilty) = (slot.op, limit > 0 && u32::from(slot.lone_deaths) >= limit);
+            if slot.state == State::Finishing {
+                slot.recalled = true;
+                continue;
+            }
+            self.release(index);
+            let Some(slot) = self.slots.get_mut(index as usize) else {
+                continue;
+            };
+            slot.generation = slot.generation.wrapping_add(1);
+            let (op, guilty) = (slot.op, slot.is_guilty(&self.policies));
             if guilty {
                 self.condemn(index);
                 outcome.condemned += 1;
@@ -821,16 +988,37 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Counts the death of a request's owner, if that is why it is offered again.
     fn count_death(&mut self, index: u32, why: Why) {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
-        let Some(holder) = self.holders.get(slot.holder as usize) else { return };
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
+        let Some(holder) = self.holders.get(slot.holder as usize) else {
+            return;
+        };
         let died = match why {
             Why::Closed(dying) => dying,
             _ => !holder.process.as_ref().is_some_and(Process::is_alive),
         };
         if died {
             slot.deaths = slot.deaths.saturating_add(1);
-            if holder.held == 1 {
+            let process = holder.who.process;
+            let lone = holder.held == 1 && !holder.crowded;
+            let lone = lone && {
+                let others = self
+                    .holders
+                    .iter()
+                    .filter(|other| other.who.process == process);
+                others.filter(|other| other.held > 0).nth(1).is_none()
+            };
+            if lone {
                 slot.lone_deaths = slot.lone_deaths.saturating_add(1);
+                return;
+            }
+            for other in self
+                .holders
+                .iter_mut()
+                .filter(|other| other.who.process == process)
+            {
+                other.crowded = true;
             }
         }
     }
@@ -845,16 +1033,30 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Whether an entry found earlier is still this worker's.
     pub(crate) fn holder_is(&self, index: u32, who: &Who) -> bool {
-        self.holders.get(index as usize).is_some_and(|holder| holder.open && holder.who == *who)
+        self.holders
+            .get(index as usize)
+            .is_some_and(|holder| holder.open && holder.who == *who)
     }
 
-    /// Enters a worker. Its process comes back if the table is full.
+    /// Enters a worker. Its process comes back if the table is full. A worker that is dead and holds
+    /// nothing makes room, also while others still have its file open.
     pub(crate) fn holder_add(&mut self, who: Who, process: Q) -> Result<u32, Q> {
-        let Some(index) = self.holders.iter().position(Holder::is_vacant) else {
+        // Another thread of the worker may have been faster.
+        if let Some(index) = self.holder_find(&who) {
+            return Ok(index);
+        }
+        let vacant = self.holders.iter().position(Holder::is_vacant);
+        let free = vacant.or_else(|| self.holders.iter().position(Holder::is_history));
+        let Some(index) = free else {
             return Err(process);
         };
         if let Some(holder) = self.holders.get_mut(index) {
-            *holder = Holder { who, process: Some(process), held: 0, open: true, suspect: false };
+            *holder = Holder {
+                process: Some(process),
+                open: true,
+                who,
+                ..Holder::vacant()
+            };
         }
         Ok(index as u32)
     }
@@ -894,25 +1096,37 @@ impl<P, Q: Process> Ledger<P, Q> {
         outcome
     }
 
-    /// Number of workers whose file is open.
+    /// Number of workers that live and whose file is open.
     pub(crate) fn workers(&self) -> u32 {
-        self.holders.iter().filter(|holder| holder.open).count() as u32
+        let there = |holder: &&Holder<Q>| holder.open && holder.is_alive();
+        self.holders.iter().filter(there).count() as u32
     }
 
     // --- Waiting --------------------------------------------------------------------------------
 
-    /// Whether a worker that wants `min` requests would get them now.
+    /// Whether `min` requests wait, for whoever polls.
     pub(crate) fn is_ready(&self, min: u32) -> bool {
         self.queued >= min.max(1)
     }
 
+    /// Whether this worker would get the first of them now. If not it may sleep: it would ask in
+    /// vain, because it holds a suspect or the next one is a suspect and it holds anything.
+    pub(crate) fn is_ready_for(&self, holder: u32, min: u32) -> bool {
+        self.is_ready(min) && !self.is_kept(holder)
+    }
+
     /// A worker goes to sleep until `min` requests are there. Returns whether it counts as patient,
-    /// and so sleeps apart.
-    pub(crate) fn sleep(&mut self, min: u32) -> bool {
-        let patient = min > 1;
+    /// and so sleeps apart; one that is kept waiting does too, lest it be woken in another's place
+    /// for what it cannot take. Whoever leaves requests behind says [`Ledger::wake`] first.
+    pub(crate) fn sleep(&mut self, holder: u32, min: u32) -> bool {
+        let kept = self.is_kept(holder);
+        let patient = min > 1 || kept;
+        self.kept |= kept;
         if patient {
             self.patient = self.patient.saturating_add(1);
-            self.patience = self.patience.min(min);
+            if min > 1 {
+                self.patience = self.patience.min(min);
+            }
         } else {
             self.sleepers = self.sleepers.saturating_add(1);
         }
@@ -940,11 +1154,18 @@ impl<P, Q: Process> Ledger<P, Q> {
         }
         let one = self.sleepers > 0 && !self.wake_in_flight;
         self.wake_in_flight |= one;
-        let patient = self.patient > 0 && self.queued >= self.patience;
+        let enough = self.queued >= self.patience || (self.kept && self.changed);
+        let patient = self.patient > 0 && enough;
         if patient {
             self.patience = u32::MAX;
+            self.kept = false;
         }
-        Wake { one, patient, pollers: true }
+        self.changed = false;
+        Wake {
+            one,
+            patient,
+            pollers: true,
+        }
     }
 
     // --- v1 -------------------------------------------------------------------------------------
@@ -1036,7 +1257,11 @@ impl<P, Q: Process> Ledger<P, Q> {
         if let Some(op) = self.slots.get(index as usize).map(|slot| slot.op) {
             self.count(op, |counts| counts.failed += 1);
         }
-        Ended { request, doomed: true, wake }
+        Ended {
+            request,
+            doomed: true,
+            wake,
+        }
     }
 
     /// The request of a slot has left; its id is history.
@@ -1060,7 +1285,10 @@ impl<P, Q: Process> Ledger<P, Q> {
     }
 
     fn let_go(&mut self, index: u32) {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        self.changed = true;
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
         if let Some(holder) = self.holders.get_mut(slot.holder as usize) {
             holder.held = holder.held.saturating_sub(1);
             holder.suspect = false;
@@ -1079,12 +1307,15 @@ impl<P, Q: Process> Ledger<P, Q> {
             slot.state = State::Condemned;
             slot.next = first;
             self.condemned = index;
+            self.leaving = self.leaving.saturating_add(1);
         }
     }
 
     /// Takes a slot out of the queue.
     fn unlink(&mut self, index: u32) {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
         let (prev, next) = (slot.prev, slot.next);
         slot.prev = NONE;
         slot.next = NONE;
@@ -1105,7 +1336,10 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// As [`Ledger::insert`], for a slot that is known to belong behind `after`.
     fn insert_after(&mut self, index: u32, after: u32) {
-        let arrival = self.slots.get(index as usize).map_or(0, |slot| slot.arrival);
+        let arrival = self
+            .slots
+            .get(index as usize)
+            .map_or(0, |slot| slot.arrival);
         let mut prev = after;
         let mut next = match self.slots.get(after as usize) {
             Some(slot) => slot.next,
@@ -1132,6 +1366,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             None => self.tail = index,
         }
         self.queued = self.queued.saturating_add(1);
+        self.changed = true;
     }
 }
 

@@ -86,13 +86,11 @@ pub(crate) fn set_status(
     if !reconnect || shape.bytes != settled.bytes || shape.logical_block != settled.logical_block {
         return Err(EINVAL);
     }
-    device.set_read_only(info.flags & abi::FLAGS_READ_ONLY != 0)?;
-    let outcome = device.requeue(Why::Asked, |_| true);
-    if outcome.requeued == 0 && outcome.refused > 0 {
+    let (outcome, _, _) = device.reconnect(Why::Asked);
+    if outcome.is_in_vain() {
         return Err(EBUSY);
     }
-    device.ledger.lock().next_epoch();
-    Ok(())
+    device.set_read_only(info.flags & abi::FLAGS_READ_ONLY != 0)
 }
 
 /// RESET.
@@ -120,6 +118,7 @@ pub(crate) fn get_bio(device: &Arc<Device>, argument: u64) -> Result {
         return Err(enomsg());
     }
     user::write(argument, &header)?;
+    Device::mark_live(device);
     if header.transfer_address != 0 {
         let vectors = vectors.get(..header.vec_count as usize).unwrap_or(&[]);
         for (index, vector) in vectors.iter().enumerate() {
@@ -156,44 +155,52 @@ pub(crate) fn put_bio(device: &Arc<Device>, argument: u64) -> Result {
             return Ok(());
         }
         let theirs = theirs.get_mut(..count as usize).ok_or(EINVAL)?;
-        let trouble = match count {
-            0 => None,
-            _ => transfer(&finish, header.transfer_address, theirs),
-        };
-        let Some((at, len, write)) = trouble else {
+        let Some(missing) = transfer(&finish, header.transfer_address, theirs) else {
             finish_one(device, finish, Some(Status::OK));
             return Ok(());
         };
+        let read = finish.op == Op::Read;
         finish_one(device, finish, None);
-        if write {
-            user::fault_in_writable(at, len)?;
-        } else {
-            user::fault_in_readable(at, len)?;
+        match missing {
+            Missing::Vectors => {
+                let len = core::mem::size_of_val(theirs);
+                user::fault_in_readable(header.transfer_address, len)?;
+            }
+            // All of it: there may be more pieces whose pages are missing than tries.
+            Missing::Data => theirs.iter().zip(ours.iter()).try_for_each(|(piece, our)| {
+                let (at, len) = (piece.address, our.len as usize);
+                match read {
+                    true => user::fault_in_readable(at, len),
+                    false => user::fault_in_writable(at, len),
+                }
+            })?,
         }
     }
     Err(EFAULT)
 }
 
-/// Moves the data of a request as the caller's vectors say, without faulting. Says what was missing:
-/// where, how many bytes, and whether they were to be written.
-fn transfer(
-    finish: &Finish<Request>,
-    address: u64,
-    theirs: &mut [Vector],
-) -> Option<(u64, usize, bool)> {
+/// User memory that was not there.
+enum Missing {
+    /// The vectors.
+    Vectors,
+    /// What they name.
+    Data,
+}
+
+/// Moves the data of a request as the caller's vectors say, without faulting.
+fn transfer(finish: &Finish<Request>, address: u64, theirs: &mut [Vector]) -> Option<Missing> {
+    if theirs.is_empty() {
+        return None;
+    }
     if !user::read_nofault(address, theirs) {
-        return Some((address, core::mem::size_of_val(theirs), false));
+        return Some(Missing::Vectors);
     }
-    for (segment, vector) in finish.request.segments().zip(theirs.iter()) {
-        let (moved, write) = match finish.op {
-            Op::Read => (segment.copy_from_user(vector.address), false),
-            _ => (segment.copy_to_user(vector.address), true),
-        };
-        if !moved {
-            return Some((vector.address, segment.len() as usize, write));
-        }
-    }
-    None
+    let mut pieces = finish.request.segments().zip(theirs.iter());
+    let all = pieces.all(|(segment, vector)| match finish.op {
+        Op::Read => segment.copy_from_user(vector.address),
+        _ => segment.copy_to_user(vector.address),
+    });
+    (!all).then_some(Missing::Data)
 }
 
 /// Room for the vectors of one request.

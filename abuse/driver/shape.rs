@@ -95,8 +95,8 @@ pub(crate) fn settle(asked: &Setup, cpus: u32, page: u32) -> Result<Setup, Bad> 
         abi::ADJ_MAX_BYTES,
     );
     shape.max_segments = or_default(asked.max_segments, abi::MAX_SEGMENTS);
-    // A block may be scattered over as many pages as it is long.
-    let least = (block / page.max(1)).max(1);
+    // A block may be scattered over as many pages as it is long, and one more if it begins amid one.
+    let least = (block / page.max(1)).saturating_add(1).max(2);
     let most = abi::MAX_SEGMENTS;
     clamp(
         &mut shape.max_segments,
@@ -143,6 +143,16 @@ pub(crate) fn settle(asked: &Setup, cpus: u32, page: u32) -> Result<Setup, Bad> 
     clamp(
         &mut shape.discard_granularity,
         block,
+        most,
+        &mut shape.adjusted,
+        abi::ADJ_DISCARD,
+    );
+    // The block layer splits no discard below these.
+    let least = shape.discard_granularity.max(shape.physical_block);
+    let most = !(least - 1);
+    clamp(
+        &mut shape.max_discard_bytes,
+        least,
         most,
         &mut shape.adjusted,
         abi::ADJ_DISCARD,

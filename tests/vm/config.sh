@@ -17,7 +17,7 @@ BUILD_PACKAGES=(
     ca-certificates rustc rust-src rust-clippy rustfmt cargo bindgen
     gcc-14 gcc gcc-multilib libc6-dev clang lld llvm libclang-dev
     make bc bison flex libelf-dev libssl-dev dwarves kmod cpio xz-utils
-    python3-minimal busybox-static shellcheck
+    python3 busybox-static shellcheck
 )
 
 # The guest: what `make demo` and `make test` use. Anything else comes by --package.
@@ -27,6 +27,9 @@ GUEST_PACKAGES=(
     dmsetup cryptsetup-bin lvm2 mdadm libaio1t64
     python3 bsdextrautils xz-utils busybox-static
 )
+
+# What the unit tests want besides, where they have to run in the guest.
+UNIT_PACKAGES=(gcc libc6-dev)
 
 # Kernel modules stored uncompressed in the guest, as unpacking xz under emulation is slow.
 # The others are there too, compressed: modprobe finds them all.

@@ -19,6 +19,7 @@ use kernel::types::Opaque;
 const FEAT_WRITE_CACHE: u32 = 1 << 0;
 const FEAT_FUA: u32 = 1 << 1;
 const FEAT_ROTATIONAL: u32 = 1 << 2;
+const OPEN_READ: u32 = 1 << 0;
 
 /// Where the requests of a disk go.
 pub(crate) trait Queue: Send + Sync + 'static {
@@ -86,7 +87,8 @@ impl<T: Queue> Disk<T> {
         })
     }
 
-    /// Refuses new I/O from now on. What was queued must still be ended. Does not wait.
+    /// Refuses new I/O from now on, and tells whoever mounted it. Waits for a mount or an unmount
+    /// that is under way: all that was queued must have been ended, or must be ended by others.
     pub(crate) fn mark_dead(&self) {
         // SAFETY: Valid by the type invariant.
         unsafe { bindings::blk_mark_disk_dead(self.disk.as_ptr()) };
@@ -161,14 +163,22 @@ impl DiskRef {
         if !look {
             return;
         }
+        // An exclusive open looks, as the kernel's own first scan does: not while somebody has the
+        // disk for himself, who would not like to see partitions appear under him.
         // SAFETY: As above.
-        let lock = unsafe { &raw mut (*disk).open_mutex };
-        // SAFETY: The mutex of a valid disk.
-        unsafe { bindings::mutex_lock(lock) };
-        // SAFETY: `open_mutex` is held, as this asks for.
-        unsafe { bindings::bdev_disk_changed(disk, false) };
-        // SAFETY: Locked above.
-        unsafe { bindings::mutex_unlock(lock) };
+        unsafe { ffi::abuse_disk_need_scan(disk, true) };
+        // SAFETY: As above.
+        let dev = unsafe { (*(*disk).part0).bd_dev };
+        // SAFETY: Takes no ownership; the holder only has to be unique.
+        let file = from_err_ptr(unsafe {
+            bindings::bdev_file_open_by_dev(dev, OPEN_READ, disk.cast(), core::ptr::null())
+        });
+        if let Ok(file) = file {
+            // SAFETY: Opened above.
+            unsafe { bindings::bdev_fput(file) };
+        }
+        // SAFETY: As above.
+        unsafe { ffi::abuse_disk_need_scan(disk, false) };
     }
 }
 

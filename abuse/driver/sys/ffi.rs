@@ -34,5 +34,6 @@ extern "C" {
     pub(super) fn abuse_noio_restore(flags: c_uint);
     pub(super) fn abuse_disk_openers(disk: *mut bindings::gendisk) -> c_uint;
     pub(super) fn abuse_disk_suppress_scan(disk: *mut bindings::gendisk, suppress: bool) -> bool;
+    pub(super) fn abuse_disk_need_scan(disk: *mut bindings::gendisk, need: bool);
     pub(super) fn abuse_disk_uevent_change(disk: *mut bindings::gendisk, state: *mut c_char);
 }

@@ -41,6 +41,7 @@ static_assert((__force u8)BLK_STS_IOERR == 10);
 static_assert((__force u32)BLK_FEAT_WRITE_CACHE == 1u << 0);
 static_assert((__force u32)BLK_FEAT_FUA == 1u << 1);
 static_assert((__force u32)BLK_FEAT_ROTATIONAL == 1u << 2);
+static_assert((__force u32)BLK_OPEN_READ == 1u << 0);
 
 /* sys/chrdev.rs */
 static_assert((__force u32)FMODE_WRITE == 0x2);
@@ -159,6 +160,15 @@ bool abuse_disk_suppress_scan(struct gendisk *disk, bool suppress)
 	if (suppress)
 		return test_and_set_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
 	return test_and_clear_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
+}
+
+/* Whether the next open looks for partitions. */
+void abuse_disk_need_scan(struct gendisk *disk, bool need)
+{
+	if (need)
+		set_bit(GD_NEED_PART_SCAN, &disk->state);
+	else
+		clear_bit(GD_NEED_PART_SCAN, &disk->state);
 }
 
 void abuse_disk_uevent_change(struct gendisk *disk, char *state)

@@ -90,7 +90,8 @@ pub(crate) fn read_start<T: Plain>(address: u64, len: usize) -> Result<T> {
 const LONGEST: usize = 4096;
 
 /// Reads a struct that begins with its size. A shorter one is refused (EINVAL), a longer one too
-/// unless what this version does not know of it is zero (E2BIG). May fault and sleep.
+/// unless what this version does not know of it is zero (E2BIG). Memory that cannot take the answer
+/// is refused now (EFAULT), before anything was done. May fault and sleep.
 pub(crate) fn read_sized<T: Plain>(address: u64) -> Result<T> {
     let size = read::<u32>(address)? as usize;
     let known = size_of::<T>();
@@ -113,6 +114,7 @@ pub(crate) fn read_sized<T: Plain>(address: u64) -> Result<T> {
             return Err(E2BIG);
         }
     }
+    write(address, &value)?;
     Ok(value)
 }
 
@@ -143,7 +145,7 @@ pub(crate) fn read_nofault<T: Plain>(address: u64, values: &mut [T]) -> bool {
 /// Brings pages in that are about to be written to. May fault and sleep.
 pub(crate) fn fault_in_writable(address: u64, len: usize) -> Result {
     // SAFETY: The callee checks the address.
-    match unsafe { bindings::fault_in_writeable(address as *mut _, len) } {
+    match unsafe { bindings::fault_in_safe_writeable(address as *mut _, len) } {
         0 => Ok(()),
         _ => Err(EFAULT),
     }

@@ -24,11 +24,18 @@ unsafe impl Sync for WorkQueue {}
 impl WorkQueue {
     /// Makes one, for work that may wait for disks.
     pub(crate) fn new() -> Result<Self> {
-        let flags = bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM;
+        // Nothing that frees memory waits for this queue.
+        let flags = bindings::wq_flags_WQ_UNBOUND;
         // SAFETY: The format is static and takes nothing.
         let queue = unsafe { bindings::alloc_workqueue_noprof(c"abuse".as_char_ptr(), flags, 0) };
         // INVARIANT: Just allocated.
         Ok(WorkQueue(NonNull::new(queue).ok_or(ENOMEM)?))
+    }
+
+    /// Waits for all work that has been put here.
+    pub(crate) fn flush(&self) {
+        // SAFETY: Valid by the type invariant.
+        unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
     }
 
     /// Where to put work.

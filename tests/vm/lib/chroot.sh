@@ -1,5 +1,5 @@
-# Running a command in another root, with /proc where the machine lets us mount it. Nothing here
-# may depend on it: in a container without CAP_SYS_ADMIN there is no /proc in the build root.
+# Running a command in another root, with /proc and /dev/shm where the machine lets us mount them.
+# Nothing here may depend on it: in a container without CAP_SYS_ADMIN it does not.
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034
 
@@ -32,6 +32,7 @@ in_root() {
             root=$1; shift
             mount -t proc proc "$root/proc" 2>/dev/null || mount --rbind /proc "$root/proc" ||
                 true
+            mount -t tmpfs -o mode=1777 shm "$root/dev/shm" 2>/dev/null || true
             exec chroot "$root" "$@"' in_root "$root" env -i "${environment[@]}" "$@"
     else
         # objtool looks there for where its stack is, to tell an overflow from another crash, and

@@ -66,14 +66,25 @@ compile_programs() {
     rm -rf "$WORK/out/bin.part"
     mkdir "$WORK/out/bin.part"
     in_work cargo build --release --locked --workspace --lib --bins --examples
-    find "$WORK"/target/release{,/examples} -maxdepth 1 -type f -perm -100 \
-        ! -name '*.so' ! -name '*-????????????????' -exec cp {} "$WORK/out/bin.part/" \;
+    find "$WORK/target/release" -maxdepth 1 -type f -perm -100 ! -name '*.so' \
+        -exec cp {} "$WORK/out/bin.part/" \;
+    copy_examples
     compile_c_clients
     find "$WORK/out/bin.part" -type f -printf "$WORK_IN_ROOT/out/bin.part/%f\n" |
         in_root "$BUILD_ROOT" xargs -r strip --strip-debug
     rm -rf "$WORK/out/bin"
     mv "$WORK/out/bin.part" "$WORK/out/bin"
     make_manuals
+}
+
+# The examples in Rust, as NAME-rust: the same ones are there in C.
+copy_examples() {
+    local example
+    for example in "$WORK"/src/abuse/examples/*.rs; do
+        [ -e "$example" ] || continue
+        example=$(basename "$example" .rs)
+        cp "$WORK/target/release/examples/$example" "$WORK/out/bin.part/$example-rust"
+    done
 }
 
 # Manual pages and completions, where abusectl knows how to write them.

@@ -7,11 +7,10 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use abuse::setup_keys::{plan, Plan};
-use abuse::{backend, Device, Setup, State, Stop, Worker};
+use abuse::{backend, Device, Setup, State, Worker};
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use nix::errno::Errno;
 use nix::sys::signal::{kill, Signal};
@@ -26,9 +25,6 @@ use crate::runner::Clock;
 
 /// Where backing files and mount points go: a disk of the guest's.
 const SCRATCH: &str = "/srv/abuse-scenarios";
-
-/// How long udevd and whoever else is about to close a disk may take.
-const IDLE: Duration = Duration::from_secs(20);
 
 /// This machine.
 pub struct Guest {
@@ -170,19 +166,8 @@ impl Guest {
             strays.join(", ")
         );
         let devices = set_up()?;
-        let answering = devices
-            .iter()
-            .map(Answering::start)
-            .collect::<Result<Vec<_>>>()?;
-        udev::settle()?;
-        for device in &devices {
-            wait_until("the disk to be idle", IDLE, || {
-                device.status().is_ok_and(|status| is_idle(&status))
-            })
-            .with_context(|| format!("{}: {:?}", device.disk_path().display(), device.status()))?;
-        }
-        drop(answering);
-        for device in &devices {
+        drained(&devices)?;
+        for device in devices {
             every_request_ended(&device.status()?)
                 .with_context(|| device.disk_path().display().to_string())?;
         }
@@ -235,34 +220,38 @@ fn set_up() -> Result<Vec<Device>> {
     Ok(devices)
 }
 
-/// A worker for a disk that has none any more: to udevd, which may have come to look at what was
-/// written, it answers zeros. Dropping it stops it.
-struct Answering(Option<(Stop, JoinHandle<()>)>);
-
-impl Answering {
-    fn start(device: &Device) -> Result<Answering> {
-        // At a disk that never came alive udevd does not look.
-        if device.status()?.state != State::Live {
-            return Ok(Answering(None));
-        }
-        let worker = Worker::new(Device::open(device.number().to_string())?).harden(false);
-        let stop = worker.stop_handle();
-        let serve = move || {
-            if let Err(error) = worker.run(backend::Null) {
-                eprintln!("abuse-scenarios: answering udevd: {error}");
-            }
-        };
-        Ok(Answering(Some((stop, thread::spawn(serve)))))
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        if let Some((stop, serving)) = self.0.take() {
-            stop.stop();
-            let _ = serving.join();
+/// Nobody has the disks open any more. Their workers are gone, but udevd may have come to look at
+/// what was written: for it somebody answers who knows nothing, on all disks at once, because it
+/// looks at one after the other.
+fn drained(devices: &[Device]) -> Result<()> {
+    let mut workers = Vec::new();
+    for device in devices {
+        let status = device.status()?;
+        if !is_idle(&status) || status.state == State::Live {
+            let worker = Worker::new(Device::open(device.number().to_string())?).harden(false);
+            let stop = worker.stop_handle();
+            let served = std::thread::spawn(move || worker.run(backend::Null));
+            workers.push((stop, served));
         }
     }
+    if workers.is_empty() {
+        return Ok(());
+    }
+    let mut idle = udev::settle();
+    for device in devices {
+        idle = idle.and_then(|()| {
+            wait_until("the disk to be idle", PATIENCE, || {
+                device.status().is_ok_and(|status| is_idle(&status))
+            })
+            .with_context(|| format!("{}: {:?}", device.disk_path().display(), device.status()))
+        });
+    }
+    for (stop, served) in workers {
+        stop.stop();
+        let served = served.join().map_err(|_| anyhow!("a worker panicked"))?;
+        idle = idle.and(served.map(drop).map_err(Into::into));
+    }
+    idle
 }
 
 /// The processes that this one has to look after, which is the reaper of orphans, too.

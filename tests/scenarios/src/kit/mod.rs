@@ -8,19 +8,29 @@
 //! | [`Disk`] | a device that is set up; [`Disk::serve`] starts a worker |
 //! | [`Command`], [`Process`] | programs, run to their end or kept in the background |
 //! | [`Puppet`] | a worker process that takes and completes exactly when it is told to |
+//! | [`Raw`](raw::Raw), [`Memory`](raw::Memory) | the driver's calls with any argument, and memory that can be taken away |
+//! | [`v1::Client`] | the client of 2009 |
 //! | [`Direct`] | one read or write of a disk, as one request; also in the background |
 //! | [`Fio`] | load, verified |
+//! | [`Supervise`], [`Supervisor`] | `abuse-supervisor` and its workers |
+//! | [`Listener`] | the other end of NOTIFY_SOCKET |
 //! | [`wait_until`], [`wait_for`], [`Pending`] | waiting, with a deadline |
 
 pub mod command;
 pub mod direct;
 pub mod disk;
+pub mod example;
 pub mod fio;
 pub mod guest;
 pub mod kernel_log;
 pub mod mount;
+pub mod notify;
 pub mod puppet;
+pub mod raw;
+pub mod supervisor;
+mod sys;
 pub mod udev;
+pub mod v1;
 pub mod wait;
 
 pub use command::{Command, Output, Process};
@@ -29,7 +39,9 @@ pub use disk::Disk;
 pub use fio::{Fio, Load, Report};
 pub use guest::{skip, Guest, Skipped};
 pub use mount::Mount;
+pub use notify::Listener;
 pub use puppet::{Answer, Held, Puppet};
+pub use supervisor::{servers_of, Supervise, Supervisor};
 pub use wait::{wait_for, wait_until, Pending, PATIENCE};
 
 /// Fails unless this call to the device was refused with this errno.

@@ -1,0 +1,165 @@
+//! Statistics add up.
+
+use crate::fixture::Disk;
+use crate::ledger::{Counts, Op, Policies, Why};
+
+#[test]
+fn each_step_is_counted_where_it_belongs() {
+    let mut disk = Disk::new(8);
+    let worker = disk.worker(1);
+    for tag in 0..4 {
+        let _ = disk.arrive(tag, Op::Write);
+    }
+    let _ = disk.arrive(4, Op::Flush);
+    let first = disk.take(&worker);
+    let second = disk.take(&worker);
+    assert!(disk.put(first).is_ok());
+    let finish = disk.finish(second);
+    let _ = disk.ledger.finish_commit(finish, false);
+    let _ = disk.take(&worker);
+    let _ = disk.requeue(Why::Forced);
+    let _ = disk.take(&worker);
+    let counts = disk.ledger.counts();
+    let writes = Counts {
+        queued: 4,
+        taken: 4,
+        done: 1,
+        requeued: 1,
+        failed: 1,
+        bytes: 4096,
+    };
+    assert_eq!(counts[1], writes);
+    assert_eq!(
+        counts[2],
+        Counts {
+            queued: 1,
+            ..Counts::default()
+        }
+    );
+    assert_eq!(counts[0], Counts::default());
+    assert_eq!(disk.ledger.fail_all(), 3);
+    assert_eq!(disk.ledger.counts()[1].failed, 1, "not yet ended");
+    assert_eq!(disk.condemned().len(), 3);
+    assert_eq!(disk.ledger.counts()[1].failed, 3);
+    assert_eq!(disk.ledger.counts()[2].failed, 1);
+}
+
+#[test]
+fn an_aborted_claim_was_never_taken() {
+    let mut disk = Disk::new(2);
+    let worker = disk.worker(1);
+    let _ = disk.arrive(0, Op::Read);
+    let claim = disk.begin(&worker).expect("it is queued");
+    assert!(disk.ledger.take_abort(claim).is_ok());
+    assert_eq!(
+        disk.ledger.counts()[0],
+        Counts {
+            queued: 1,
+            ..Counts::default()
+        }
+    );
+}
+
+#[test]
+fn a_new_disk_counts_from_nought() {
+    let mut disk = Disk::new(2);
+    let worker = disk.worker(1);
+    let _ = disk.arrive(0, Op::Write);
+    let id = disk.take(&worker);
+    let _ = disk.requeue(Why::Asked);
+    assert!(disk.put(id).is_ok());
+    assert_eq!(disk.refusal(id), Some(crate::ledger::Refusal::Stale));
+    assert_eq!(disk.ledger.refusals(), (1, 1));
+    let _ = disk.ledger.kill();
+    assert_eq!(
+        disk.ledger.counts()[1].done,
+        1,
+        "a dead disk can still be asked"
+    );
+    disk.configure(2, Policies::default());
+    assert_eq!(disk.ledger.counts(), &[Counts::default(); 6]);
+    assert_eq!(disk.ledger.refusals(), (0, 0));
+}
+
+#[test]
+fn the_summary_says_what_waits_where_and_for_how_long() {
+    let mut disk = Disk::new(8);
+    let worker = disk.worker(1);
+    for tag in 0..4 {
+        disk.now = u64::from(tag) * 10;
+        let _ = disk.arrive(tag, Op::Read);
+    }
+    disk.now = 100;
+    let id = disk.take(&worker);
+    disk.now = 130;
+    let _ = disk.take(&worker);
+    let summary = disk.ledger.summary(150);
+    assert_eq!(
+        (summary.queued, summary.taken, summary.busy, summary.workers),
+        (2, 2, 0, 1)
+    );
+    assert_eq!((summary.oldest_queued, summary.oldest_taken), (130, 50));
+    let finish = disk.finish(id);
+    let summary = disk.ledger.summary(150);
+    assert_eq!(
+        (summary.taken, summary.busy, summary.oldest_taken),
+        (1, 1, 20)
+    );
+    disk.now = 160;
+    assert!(disk.ledger.finish_abort(finish).is_ok());
+    assert_eq!(
+        disk.ledger.summary(170).oldest_taken,
+        70,
+        "a fault does not make it younger"
+    );
+    assert_eq!(disk.requeue(Why::Asked).requeued, 2);
+    let summary = disk.ledger.summary(170);
+    assert_eq!(
+        (summary.queued, summary.taken, summary.oldest_taken),
+        (4, 0, 0)
+    );
+    assert_eq!(
+        summary.oldest_queued, 150,
+        "that of the third, which was never taken"
+    );
+    let _ = disk.take_all(&worker);
+    let _ = disk.requeue(Why::Asked);
+    assert_eq!(
+        disk.ledger.summary(170).oldest_queued,
+        10,
+        "unclaimed since it came back"
+    );
+}
+
+#[test]
+fn a_clock_that_stands_still_or_steps_back_is_survived() {
+    let mut disk = Disk::new(2);
+    let worker = disk.worker(1);
+    disk.now = 100;
+    let _ = disk.arrive(0, Op::Read);
+    disk.now = 50;
+    let claim = disk.begin(&worker).expect("it is queued");
+    assert_eq!(claim.age, 0);
+    assert!(disk.ledger.take_commit(claim, 50).is_none());
+    assert_eq!(disk.ledger.summary(0).oldest_taken, 0);
+    assert_eq!(
+        disk.ledger
+            .requeue(Why::Asked, 0, |held| held.held_for > 0)
+            .requeued,
+        0
+    );
+}
+
+#[test]
+fn age_counts_from_arrival_also_after_deaths() {
+    let mut disk = Disk::new(2);
+    let worker = disk.worker(1);
+    disk.now = 100;
+    let _ = disk.arrive(0, Op::Read);
+    let _ = disk.take(&worker);
+    disk.now = 300;
+    assert_eq!(disk.death(&worker).requeued, 1);
+    let claim = disk.begin(&worker).expect("it is queued again");
+    assert_eq!((claim.age, claim.attempt), (200, 1));
+    let _ = disk.ledger.take_commit(claim, 300);
+}

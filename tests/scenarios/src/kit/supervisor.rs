@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: MIT
+
+//! `abuse-supervisor`, its workers, and what it writes down about them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Context, Result};
+use nix::sys::signal::Signal;
+
+use super::command::{send, state_of};
+use super::wait::{wait_for, PATIENCE};
+use super::{Disk, Guest, Process};
+
+/// A worker, as the supervisor's record has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Worker {
+    /// Its place, counted from 0.
+    pub place: usize,
+    /// Its process id.
+    pub pid: u32,
+    /// Its owner token.
+    pub token: u64,
+    /// It said that it is ready.
+    pub ready: bool,
+}
+
+impl Worker {
+    /// The worker in a place, as the record in the runtime directory has it.
+    pub fn on_record(directory: &Path, number: u32, place: usize) -> Option<Worker> {
+        let file = format!("abctl{number}.worker.{place}.lock");
+        let record = std::fs::read_to_string(directory.join(file)).ok()?;
+        let (mut pid, mut token, mut ready) = (None, None, false);
+        // What is just being written has no end yet.
+        for line in record
+            .split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n'))
+        {
+            match line.split_once('=') {
+                Some(("pid", text)) => pid = text.parse().ok(),
+                Some(("token", text)) => token = abuse::owner::parse(text),
+                None if line == "ready" => ready = true,
+                _ => {}
+            }
+        }
+        Some(Worker {
+            place,
+            pid: pid?,
+            token: token?,
+            ready,
+        })
+    }
+}
+
+/// What became of a kill.
+#[derive(Clone, Copy, Debug)]
+pub struct Failover {
+    /// From the kill to the first completion after the death, or until nothing was pending.
+    pub completion: Duration,
+    /// From the kill to a new worker that is ready.
+    pub replaced: Duration,
+    /// Requests offered again.
+    pub requeued: u64,
+}
+
+/// A supervisor that runs.
+#[derive(Debug)]
+pub struct Supervisor<'g> {
+    /// The process.
+    pub process: Process,
+    disk: Disk<'g>,
+    directory: PathBuf,
+    workers: usize,
+}
+
+/// How to supervise, before it is done.
+#[must_use]
+pub struct Supervise<'g> {
+    guest: &'g Guest,
+    disk: Disk<'g>,
+    workers: usize,
+    options: Vec<String>,
+    command: Vec<String>,
+    notify: Option<PathBuf>,
+}
+
+impl<'g> Supervise<'g> {
+    /// So many `abusectl server --backend BACKEND`, replaced without a pause as soon as they were
+    /// ready for a fifth of a second.
+    pub fn new(guest: &'g Guest, disk: &Disk<'g>, workers: usize, backend: &str) -> Self {
+        let command = format!("abusectl server {{ctl}} --backend {backend}");
+        Supervise {
+            guest,
+            disk: disk.clone(),
+            workers,
+            options: vec!["--stable-after=200ms".into()],
+            command: command.split(' ').map(String::from).collect(),
+            notify: None,
+        }
+    }
+
+    /// Another command line for the workers.
+    pub fn command(mut self, words: &[&str]) -> Self {
+        self.command = words.iter().map(|word| word.to_string()).collect();
+        self
+    }
+
+    /// One more option of `abuse-supervisor run`, as `--intensity=3`.
+    pub fn option(mut self, option: &str) -> Self {
+        self.options.push(option.into());
+        self
+    }
+
+    /// Who is told that it is ready.
+    pub fn notify(mut self, socket: &Path) -> Self {
+        self.notify = Some(socket.to_path_buf());
+        self
+    }
+
+    /// Starts it; returns at once.
+    pub fn spawn(self) -> Result<Supervisor<'g>> {
+        let directory = self.guest.file("run");
+        let mut command = self
+            .guest
+            .command("abuse-supervisor")
+            .args(["run", "--device", &self.disk.control()])
+            .args(["--workers", &self.workers.to_string()])
+            .arg("--runtime-dir")
+            .arg(&directory)
+            .args(&self.options)
+            .arg("--")
+            .args(&self.command);
+        if let Some(socket) = &self.notify {
+            command = command.env("NOTIFY_SOCKET", socket);
+        }
+        Ok(Supervisor {
+            process: command.spawn()?,
+            disk: self.disk,
+            directory,
+            workers: self.workers,
+        })
+    }
+
+    /// Starts it; returns when all its workers are ready.
+    pub fn start(self) -> Result<Supervisor<'g>> {
+        let mut supervisor = self.spawn()?;
+        supervisor.wait_ready()?;
+        Ok(supervisor)
+    }
+}
+
+impl Supervisor<'_> {
+    /// The workers there are, by its records.
+    pub fn workers(&self) -> Vec<Worker> {
+        (0..self.workers)
+            .filter_map(|place| self.worker(place))
+            .collect()
+    }
+
+    /// The worker in a place.
+    pub fn worker(&self, place: usize) -> Option<Worker> {
+        Worker::on_record(&self.directory, self.disk.device().number(), place)
+    }
+
+    /// Waits until all places have a worker that is ready.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        wait_for("all workers to be ready", PATIENCE, || {
+            if !self.process.is_running()? {
+                bail!("the supervisor ended: {}", self.log()?);
+            }
+            // The records alone could be those of an earlier supervisor.
+            let served = format!("served by {0} of {0} workers", self.workers);
+            Ok(self.log()?.contains(&served).then_some(()))
+        })
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> Result<String> {
+        self.process.stderr()
+    }
+
+    /// Waits until it has logged that.
+    pub fn wait_log(&self, words: &str) -> Result<()> {
+        wait_for(&format!("'{words}' in the log"), PATIENCE, || {
+            Ok(self.log()?.contains(words).then_some(()))
+        })
+    }
+
+    /// Waits for the worker behind `dead` in its place.
+    pub fn successor(&self, dead: &Worker) -> Result<Worker> {
+        wait_for("a new worker", PATIENCE, || {
+            let now = self.worker(dead.place);
+            Ok(now.filter(|worker| worker.token != dead.token && is_up(worker)))
+        })
+    }
+
+    /// Kills a worker and waits for its successor.
+    pub fn shoot(&self, victim: &Worker) -> Result<Failover> {
+        let before = Counts::of(&self.disk)?;
+        let shot = Instant::now();
+        send(victim.pid, Signal::SIGKILL)?;
+        let (mut at_death, mut completion, mut replaced) = (None, None, None);
+        wait_for("a new worker and a completion", PATIENCE, || {
+            let dead = state_of(victim.pid).is_none_or(|state| state == 'Z');
+            let now = Counts::of(&self.disk)?;
+            match at_death {
+                // Before its death it may itself have completed something.
+                None if dead => at_death = Some(now.done),
+                Some(then) if now.done > then || now.pending == 0 => {
+                    completion.get_or_insert_with(|| shot.elapsed());
+                }
+                _ => {}
+            }
+            let there = self.worker(victim.place);
+            if there.is_some_and(|worker| worker.token != victim.token && worker.ready) {
+                replaced.get_or_insert_with(|| shot.elapsed());
+            }
+            Ok(completion.and(replaced).map(|_| ()))
+        })?;
+        Ok(Failover {
+            completion: completion.context("a completion")?,
+            replaced: replaced.context("a new worker")?,
+            requeued: Counts::of(&self.disk)?.requeued - before.requeued,
+        })
+    }
+
+    /// SIGTERM, and an end with status 0 with nobody left.
+    pub fn drain(mut self) -> Result<String> {
+        self.process.signal(Signal::SIGTERM)?;
+        let status = self.process.wait(PATIENCE)?;
+        let log = self.log()?;
+        ensure!(status.success(), "the supervisor: {status}: {log}");
+        let left = servers_of(&self.disk);
+        ensure!(left.is_empty(), "workers were left: {left:?}");
+        Ok(log)
+    }
+}
+
+struct Counts {
+    done: u64,
+    requeued: u64,
+    pending: u32,
+}
+
+impl Counts {
+    fn of(disk: &Disk<'_>) -> Result<Counts> {
+        let status = disk.status()?;
+        let sum = |count: fn(&abuse::OpCounts) -> u64| status.ops.iter().map(count).sum();
+        Ok(Counts {
+            done: sum(|op| op.done),
+            requeued: sum(|op| op.requeued),
+            pending: status.queued + status.taken + status.draining,
+        })
+    }
+}
+
+fn is_up(worker: &Worker) -> bool {
+    worker.ready && state_of(worker.pid).is_some_and(|state| state != 'Z')
+}
+
+/// The processes that serve a disk with `abusectl server`, whoever started them.
+pub fn servers_of(disk: &Disk<'_>) -> BTreeSet<u32> {
+    let control = disk.control();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<_> = line.split(|byte| *byte == 0).collect();
+            words.get(1) == Some(&&b"server"[..]) && words.contains(&control.as_bytes())
+        })
+        .collect()
+}
+
+/// The median and the longest, for a line of figures.
+pub fn spread(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |index: usize| times.get(index).map_or(0, Duration::as_millis);
+    format!(
+        "p50 {} ms, max {} ms",
+        at(times.len() / 2),
+        at(times.len().saturating_sub(1))
+    )
+}

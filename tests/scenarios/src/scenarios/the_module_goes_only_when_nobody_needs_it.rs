@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+
+//! The module cannot be unloaded while a control node is open or a device is set up; otherwise it can,
+//! leaves nothing behind, and can be loaded again.
+
+use std::path::Path;
+
+use abuse::{Device, Setup};
+use anyhow::{ensure, Context, Result};
+
+use crate::kit::raw::{free, node, Memory, Raw};
+use crate::kit::{wait_for, wait_until, Direct, Guest, PATIENCE};
+
+const MODULE: &str = "/run/abuse/abuse.ko";
+
+pub(super) fn run(guest: &Guest) -> Result<()> {
+    if !Path::new(MODULE).exists() {
+        return crate::kit::skip("the module is somewhere else");
+    }
+    let rmmod = || guest.command("rmmod").arg("abuse").run();
+    let refused = |what: &str| -> Result<()> {
+        let said = rmmod()?;
+        ensure!(!said.status.success(), "{what}: the module went");
+        ensure!(said.stderr.contains("in use"), "{what}: {}", said.stderr);
+        Ok(())
+    };
+    for round in 0..10 {
+        let path = {
+            let device = free()?;
+            let path = node(&device);
+            refused("a node is open")?;
+            device.setup(&Setup::new(1 << 20))?;
+            let disk = device.disk_path();
+            wait_until("the disk's node", PATIENCE, || disk.exists())?;
+            drop(device);
+            refused("a device is set up")?;
+            let file = Direct::open(&disk)?;
+            let read = file.start_read(0, 4096);
+            let raw = Raw::open(&path)?;
+            let taken = raw.take_one(&Memory::new(1 << 20)?)?;
+            refused("a request is taken")?;
+            if round % 2 == 0 {
+                raw.finish(&taken)?;
+                read.finish(PATIENCE)??;
+            }
+            path
+        };
+        Device::open(&path)?.reset(true, Some(PATIENCE))?;
+        // A reset device is let go of by its last opener, which may be udevd.
+        wait_for("the module to go", PATIENCE, || {
+            Ok(rmmod()?.status.success().then_some(()))
+        })?;
+        ensure!(Device::numbers()?.is_empty(), "control nodes were left");
+        for left in ["/sys/module/abuse", "/sys/class/abuse", "/sys/block/abuse0"] {
+            ensure!(!Path::new(left).exists(), "{left} was left");
+        }
+        guest
+            .command("insmod")
+            .arg(MODULE)
+            .ok()
+            .context("loading it again")?;
+        wait_until("the control nodes", PATIENCE, || Path::new(&path).exists())?;
+    }
+    Ok(())
+}
