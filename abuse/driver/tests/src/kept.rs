@@ -218,3 +218,18 @@ fn a_kept_worker_is_woken_when_the_suspect_is_given_up() {
         assert!(disk.ready(&busy));
     }
 }
+
+#[test]
+fn the_patient_are_not_woken_on_account_of_one_who_was_kept_once() {
+    let (mut disk, idle, busy, held) = scene();
+    assert!(disk.sleep(&busy, 1));
+    let _ = disk.ledger.wake();
+    let ended = disk.put(held).map_err(|_| ()).expect("it is current");
+    assert!(ended.wake.patient);
+    disk.ledger.rise(true);
+    let suspect = disk.take(&busy);
+    assert!(disk.sleep(&idle, 3));
+    let _ = disk.arrive(2, Op::Write);
+    let ended = disk.put(suspect).map_err(|_| ()).expect("it is current");
+    assert!(!ended.wake.patient, "one request is not three");
+}

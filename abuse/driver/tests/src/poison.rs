@@ -299,3 +299,20 @@ fn a_completion_that_faults_after_too_many_deaths_ends_with_an_error() {
     assert_eq!(disk.ledger.pending(), 0);
     assert_eq!(disk.ledger.counts()[1].failed, 1);
 }
+
+#[test]
+fn one_death_counts_once_however_often_it_is_reported() {
+    // Its file is closed, its supervisor asks, somebody insists: all while another completes it.
+    let mut disk = Disk::with(2, attempts(2));
+    let (worker, other) = (disk.worker(1), disk.worker(2));
+    let _ = disk.arrive(0, Op::Write);
+    let id = disk.take(&worker);
+    let finish = disk.finish(id);
+    let _ = disk.ledger.close(1, true, true, 0);
+    let _ = disk.death(&worker);
+    let _ = disk.requeue(Why::Forced);
+    assert!(disk.ledger.finish_abort(finish).is_ok());
+    let claim = disk.begin(&other).expect("it is offered again");
+    assert_eq!(claim.attempt, 1);
+    assert!(disk.ledger.take_commit(claim, 0).is_none());
+}

@@ -176,3 +176,30 @@ fn rotation_begins_anew_with_a_new_disk() {
     let _ = disk.arrive(1, Op::Read);
     assert_eq!((next(&mut disk), next(&mut disk)), (Some(2), Some(1)));
 }
+
+#[test]
+fn what_comes_from_the_queue_is_nobodys_to_give_back() {
+    // A worker had it once. A v1 client now completes it from the queue while that worker is asked
+    // to give back all it holds.
+    let mut disk = Disk::new(4);
+    let worker = disk.worker(1);
+    let _ = disk.arrive(0, Op::Read);
+    let _ = disk.arrive(1, Op::Read);
+    let _ = disk.take(&worker);
+    assert_eq!(disk.requeue(Why::Asked).requeued, 1);
+    let id = disk.ledger.v1_next(|id, _| id).expect("it is queued");
+    let finish = disk.ledger.finish_begin(id, true).expect("v1 never claims");
+    let other = disk.take(&worker);
+    assert_eq!(disk.requeue(Why::Forced).requeued, 1);
+    assert!(disk.ledger.finish_abort(finish).is_ok());
+    assert_eq!(
+        disk.ledger.v1_next(|id, request| (id, request.0)),
+        Some((other + (1 << 16), 1))
+    );
+    assert_eq!(
+        disk.ledger.v1_next(|id, _| id),
+        Some(id),
+        "under the same id"
+    );
+    assert_eq!(disk.ledger.counts()[0].requeued, 2);
+}
