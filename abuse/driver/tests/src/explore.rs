@@ -12,7 +12,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 
-use crate::ledger::Op;
+use crate::ledger::{Op, Why};
 use crate::model::Stage;
 use crate::world::{Act, At, World};
 
@@ -28,8 +28,8 @@ struct Plan {
     mins: &'static [u32],
     /// Faults, and time-outs of sleepers.
     faults: bool,
-    /// Asks back: politely, by force.
-    requeues: &'static [bool],
+    /// Asks back.
+    requeues: &'static [Why],
     /// Files that close, processes that die, and others that come.
     deaths: bool,
     /// Everything fails; the disk is taken away and set up again.
@@ -111,9 +111,9 @@ impl Plan {
             }
         }
         acts.extend([false, true].map(|patient| Act::Deliver { patient }));
-        for &forced in self.requeues {
+        for &why in self.requeues {
             acts.push(Act::Requeue {
-                forced,
+                why,
                 worker: None,
                 older: 0,
             });
@@ -382,7 +382,7 @@ fn three_workers_asleep_and_in_a_hurry() {
         house: &[0, 1, 2],
         requests: READ_WRITE,
         mins: &[1, 2],
-        requeues: &[true],
+        requeues: &[Why::Forced],
         depth: 7,
         ..Plan::default()
     });
@@ -396,7 +396,7 @@ fn two_workers_a_resetter_and_a_reconnector() {
         house: &[0, 1],
         requests: READ_WRITE,
         mins: &[1],
-        requeues: &[false, true],
+        requeues: &[Why::Asked, Why::Forced],
         resets: true,
         depth: 8,
         ..Plan::default()
@@ -412,7 +412,7 @@ fn two_workers_that_die_and_come_back() {
         requests: READ_WRITE,
         mins: &[1],
         faults: true,
-        requeues: &[false],
+        requeues: &[Why::Asked],
         deaths: true,
         depth: 7,
         ..Plan::default()
@@ -429,7 +429,7 @@ fn poison_among_two_processes_one_of_them_with_two_threads() {
         requests: &[(0, Op::Write), (1, Op::Write)],
         mins: &[1],
         deaths: true,
-        requeues: &[false],
+        requeues: &[Why::Asked],
         expiry: true,
         depth: 7,
         ..Plan::default()
@@ -460,7 +460,7 @@ fn old_clients_beside_new_ones() {
         requests: READ_WRITE,
         mins: &[1],
         faults: true,
-        requeues: &[true],
+        requeues: &[Why::Forced],
         resets: true,
         v1: true,
         depth: 7,

@@ -313,3 +313,48 @@ fn an_order_to_give_back_does_not_outlive_the_completion_it_met() {
     assert!(disk.ledger.finish_abort(finish).is_ok());
     assert_eq!(disk.refusal(id), None, "this is another request");
 }
+
+#[test]
+fn a_lease_that_is_over_takes_back_what_somebody_may_ask_for_and_says_nothing() {
+    let mut disk = Disk::new(4);
+    let (living, dead) = (disk.worker(1), disk.worker(2));
+    for (tag, op) in [(0, Op::Read), (1, Op::Write), (2, Op::Write)] {
+        let _ = disk.arrive(tag, op);
+    }
+    let (read, write) = (disk.take(&living), disk.take(&living));
+    let lost = disk.take(&dead);
+    dead.life.die();
+    let outcome = disk.requeue(Why::Expired);
+    assert_eq!((outcome.requeued, outcome.refused), (2, 1));
+    assert!(!outcome.is_in_vain());
+    assert_eq!(disk.ledger.refusals(), (0, 0), "it looks again and again");
+    assert_eq!(disk.refusal(write), None);
+    assert_eq!(disk.refusal(read), Some(Refusal::Stale));
+    assert_eq!(disk.refusal(lost), Some(Refusal::Stale));
+    let outcome = disk.requeue(Why::Expired);
+    assert!(outcome.is_in_vain());
+    let other = disk.worker(3);
+    let attempts = [0; 2].map(|_| {
+        let claim = disk.begin(&other).expect("two are offered again");
+        let attempt = claim.attempt;
+        assert!(disk.ledger.take_commit(claim, 0).is_none());
+        attempt
+    });
+    assert_eq!(attempts, [0, 1], "a death is a death");
+}
+
+#[test]
+fn asking_in_vain_is_to_get_nothing_because_of_living_writers() {
+    let mut disk = Disk::with(4, crate::fixture::attempts(1));
+    assert!(!disk.requeue(Why::Asked).is_in_vain(), "there was nothing");
+    let (one, two) = (disk.worker(1), disk.worker(2));
+    let _ = disk.arrive(0, Op::Write);
+    let _ = disk.arrive(1, Op::Write);
+    let _ = disk.take(&one);
+    assert!(disk.requeue(Why::Asked).is_in_vain());
+    let _ = disk.take(&two);
+    two.life.die();
+    let outcome = disk.requeue(Why::Asked);
+    assert_eq!((outcome.refused, outcome.condemned), (1, 1));
+    assert!(!outcome.is_in_vain(), "one was given up");
+}

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::ledger::Op;
+use crate::ledger::{Op, Why};
 use crate::world::{Act, World};
 
 const OPS: [Op; 6] = [
@@ -86,10 +86,11 @@ fn act(world: &World, setup: (u32, u32, bool), dice: (u8, u8, u8, u8)) -> Act {
         51..=52 => Act::Deliver { patient: even },
         53 => {
             let worker = (!even).then_some(worker);
+            let why = [Why::Forced, Why::Asked, Why::Expired][usize::from(c) % 3];
             Act::Requeue {
-                forced: c < 60,
+                why,
                 worker,
-                older: u64::from(c % 4),
+                older: u64::from(c / 64),
             }
         }
         54..=55 => Act::Close {

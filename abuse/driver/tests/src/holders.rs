@@ -204,3 +204,43 @@ fn closing_one_file_of_a_process_leaves_the_others() {
     assert!(disk.ledger.holder_is(two.index, &two.who));
     assert_eq!(disk.ledger.workers(), 1);
 }
+
+#[test]
+fn a_worker_is_entered_once() {
+    let mut disk = Disk::new(2);
+    let worker = disk.worker(1);
+    let again = disk.ledger.holder_add(worker.who, worker.life.clone());
+    assert_eq!(again.ok(), Some(worker.index));
+    assert_eq!((disk.ledger.workers(), worker.life.references()), (1, 2));
+}
+
+#[test]
+fn the_dead_that_hold_nothing_make_room_and_no_others() {
+    let mut disk = Disk::new(16);
+    let workers: Vec<_> = (1..=8).map(|number| disk.worker(number)).collect();
+    let _ = disk.arrive(0, Op::Write);
+    let id = disk.take(&workers[3]);
+    workers[3].life.die();
+    let late = Life::new();
+    assert!(
+        disk.ledger.holder_add(who(9), late.clone()).is_err(),
+        "it holds a request"
+    );
+    assert_eq!(disk.ledger.workers(), 7, "but is not there any more");
+    workers[5].life.die();
+    assert_eq!(disk.ledger.holder_add(who(9), late).ok(), Some(5));
+    assert_eq!(workers[5].life.references(), 1);
+    assert_eq!(
+        disk.ledger
+            .close(workers[5].who.file, true, true, 0)
+            .requeued,
+        0
+    );
+    assert!(
+        disk.ledger.holder_is(5, &who(9)),
+        "a late close is not this worker's"
+    );
+    assert!(disk.put(id).is_ok());
+    let next = disk.ledger.holder_add(who(10), Life::new());
+    assert_eq!(next.ok(), Some(3), "now its hands are empty");
+}

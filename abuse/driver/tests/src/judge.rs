@@ -1,7 +1,7 @@
 //! What must hold in a [`World`] after everything that happens, and how it must end.
 
-use crate::ledger::Op;
-use crate::model::{Seat, Stage};
+use crate::ledger::{Op, Why};
+use crate::model::Stage;
 use crate::world::{Act, At, World};
 
 impl World {
@@ -29,11 +29,8 @@ impl World {
             summary.oldest_taken,
             oldest(|stage| matches!(stage, Stage::Taken(_)))
         );
-        let there = |seat: &&Seat| seat.open && seat.lives;
-        assert_eq!(
-            summary.workers as usize,
-            model.seats.values().filter(there).count()
-        );
+        let there = model.seats.values().filter(|seat| seat.open && seat.lives);
+        assert_eq!(summary.workers as usize, there.count());
         let asleep = self
             .threads
             .iter()
@@ -136,7 +133,7 @@ impl World {
     pub(crate) fn serve(&mut self) {
         self.dawn();
         self.act(Act::Requeue {
-            forced: true,
+            why: Why::Forced,
             worker: None,
             older: 0,
         });

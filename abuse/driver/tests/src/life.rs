@@ -270,3 +270,13 @@ fn the_last_tag_of_the_largest_device_works() {
     );
     assert_eq!(disk.ledger.counts()[0].bytes, u64::from(u32::MAX));
 }
+
+#[test]
+fn a_disk_knows_what_it_was_set_up_with() {
+    let mut disk = Disk::with(5, crate::fixture::attempts(7));
+    assert_eq!(disk.ledger.tags(), 5);
+    assert_eq!(disk.ledger.policies().max_attempts, 7);
+    disk.configure(3, crate::fixture::fenced());
+    assert_eq!(disk.ledger.tags(), 3);
+    assert!(disk.ledger.policies().fenced_backend);
+}

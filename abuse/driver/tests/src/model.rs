@@ -271,7 +271,8 @@ impl Model {
                 continue;
             }
             let seat = &before.seats[&hands.seat];
-            let fenced = why == Why::Asked && seat.lives && !before.fenced;
+            let polite = matches!(why, Why::Asked | Why::Expired);
+            let fenced = polite && seat.lives && !before.fenced;
             if fenced && was.op != Op::Read {
                 refused += u32::from(!finishing);
                 continue;
@@ -303,7 +304,9 @@ impl Model {
         for seat in self.seats.values_mut() {
             seat.crowded |= crowded.contains(&seat.process);
         }
-        self.refused += u64::from(refused);
+        if why == Why::Asked {
+            self.refused += u64::from(refused);
+        }
         (requeued, refused, condemned)
     }
 

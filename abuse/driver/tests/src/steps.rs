@@ -338,8 +338,7 @@ impl World {
         }
     }
 
-    pub(crate) fn requeue(&mut self, forced: bool, worker: Option<usize>, older: u64) {
-        let why = if forced { Why::Forced } else { Why::Asked };
+    pub(crate) fn requeue(&mut self, why: Why, worker: Option<usize>, older: u64) {
         let (now, process) = (
             self.now,
             worker.map(|worker| self.lives[self.workers[worker].0].0),
@@ -364,7 +363,7 @@ impl World {
         let Some(index) = self.workers[worker].1.take() else {
             return;
         };
-        let file = self.model.seats[&index].file;
+        let file = self.files[worker];
         let outcome = self.ledger.close(file, requeue, dying, self.now);
         if requeue {
             let why = Why::Closed(dying);
@@ -378,7 +377,8 @@ impl World {
             self.changed |= outcome.requeued + outcome.condemned > 0;
             self.notify(outcome.wake);
         }
-        self.model.seats.get_mut(&index).expect("it sits").open = false;
+        let seat = self.model.seats.get_mut(&index).expect("it sits");
+        seat.open &= seat.file != file;
     }
 
     pub(crate) fn join(&mut self, worker: usize) {
@@ -408,7 +408,8 @@ impl World {
             let held = self
                 .model
                 .number(|entry| entry.hands().is_some_and(|h| h.seat == index));
-            assert!(!(old.open && old.lives) && held == 0, "the entry is in use");
+            assert!(held == 0, "the entry is in use");
+            assert!(!old.open || !old.lives, "its worker may come back");
         }
         let seat = Seat {
             file: self.fresh,
@@ -419,5 +420,6 @@ impl World {
         };
         self.model.seats.insert(index, seat);
         self.workers[worker].1 = Some(index);
+        self.files[worker] = self.fresh;
     }
 }

@@ -3,7 +3,7 @@
 //! the model, and compared.
 
 use crate::fixture::{slots, vacant, Book, Life, Request, ORIGIN};
-use crate::ledger::{Claim, Finish, Ledger, Op, Policies, Process, Refusal};
+use crate::ledger::{Claim, Finish, Ledger, Op, Policies, Process, Refusal, Why};
 use crate::model::{Model, Stage};
 
 /// Something that can happen.
@@ -55,7 +55,7 @@ pub(crate) enum Act {
         patient: bool,
     },
     Requeue {
-        forced: bool,
+        why: Why,
         worker: Option<usize>,
         older: u64,
     },
@@ -111,6 +111,8 @@ pub(crate) struct World {
     pub(crate) threads: Vec<Thread>,
     /// The process of each worker, and its entry while its file is open.
     pub(crate) workers: Vec<(usize, Option<u32>)>,
+    /// The file each has, or had last. Its entry may be somebody else's by the time it is closed.
+    pub(crate) files: Vec<u64>,
     pub(crate) lives: Vec<(usize, Life)>,
     /// Wake-ups that were said and have not arrived.
     pub(crate) ones: u32,
@@ -144,6 +146,7 @@ impl World {
                 })
                 .collect(),
             workers: house.iter().map(|process| (*process, None)).collect(),
+            files: vec![0; house.len()],
             lives: Vec::new(),
             ones: 0,
             all: false,
@@ -298,11 +301,7 @@ impl World {
             Act::Fault { thread } => self.fault(thread),
             Act::Rise { thread, stay } => self.rise(thread, stay),
             Act::Deliver { patient } => self.deliver(patient),
-            Act::Requeue {
-                forced,
-                worker,
-                older,
-            } => self.requeue(forced, worker, older),
+            Act::Requeue { why, worker, older } => self.requeue(why, worker, older),
             Act::Close {
                 worker,
                 requeue,
