@@ -10,7 +10,7 @@
 use anyhow::{ensure, Result};
 
 use crate::kit::v1::Client;
-use crate::kit::{Fio, Guest};
+use crate::kit::{Fio, Guest, PATIENCE};
 use abuse::{Operation, Setup};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
@@ -52,5 +52,6 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let flushes = cached.counts(Operation::Flush)?;
     ensure!(flushes.done > 0 && flushes.failed == 0, "{flushes:?}");
     // Clients of 2009 take nothing, and so more was done than taken.
-    client.expect("reset", &[], "ok")
+    client.device().reset(true, Some(PATIENCE))?;
+    Ok(())
 }

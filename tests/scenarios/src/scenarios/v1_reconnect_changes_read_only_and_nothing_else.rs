@@ -52,5 +52,6 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     read.finish(PATIENCE)??;
     file.write(0, &[1; 512])?;
     ensure!(file.read(0, 512)? == [1; 512]);
-    client.expect("reset", &[], "ok")
+    client.device().reset(true, Some(PATIENCE))?;
+    Ok(())
 }

@@ -83,5 +83,6 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     }
     client.ask("get", &[])?.are(&nothing)?;
     // Clients of 2009 take nothing, and so more was done than taken.
-    client.expect("reset", &[], "ok")
+    client.device().reset(true, Some(PATIENCE))?;
+    Ok(())
 }
