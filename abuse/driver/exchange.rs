@@ -56,7 +56,10 @@ pub(crate) fn exchange(
         let holder = match device.holder(who, last) {
             Ok(holder) => holder,
             Err(error) if completed == 0 && failed == 0 => return Err(error),
-            Err(_) => return Ok(()),
+            Err(_) => {
+                call.queued = device.ledger.lock().queued();
+                return Ok(());
+            }
         };
         if holder != last {
             known.store(holder, Relaxed);

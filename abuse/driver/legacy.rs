@@ -167,13 +167,16 @@ pub(crate) fn put_bio(device: &Arc<Device>, argument: u64) -> Result {
                 user::fault_in_readable(header.transfer_address, len)?;
             }
             // All of it: there may be more pieces whose pages are missing than tries.
-            Missing::Data => theirs.iter().zip(ours.iter()).try_for_each(|(piece, our)| {
-                let (at, len) = (piece.address, our.len as usize);
-                match read {
-                    true => user::fault_in_readable(at, len),
-                    false => user::fault_in_writable(at, len),
-                }
-            })?,
+            Missing::Data => theirs
+                .iter()
+                .zip(ours.iter())
+                .try_for_each(|(piece, our)| {
+                    let (at, len) = (piece.address, our.len as usize);
+                    match read {
+                        true => user::fault_in_readable(at, len),
+                        false => user::fault_in_writable(at, len),
+                    }
+                })?,
         }
     }
     Err(EFAULT)

@@ -47,5 +47,5 @@ pub fn has_capability(number: u32) -> bool {
     let mut lines = status.lines();
     let set = lines.find_map(|line| line.strip_prefix("CapEff:"));
     let bits = set.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    bits.is_some_and(|bits| bits >> number & 1 == 1)
+    bits.is_some_and(|bits| (bits >> number) & 1 == 1)
 }

@@ -53,10 +53,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .into_iter()
         .find(|failure| failure.name() == args.result);
     if failed.is_some() && (args.zero || args.data.is_some()) {
-        return Err(Failure::usage(format!(
-            "a request that ends with {} has no data",
-            args.result
-        )));
+        let what = format!("a request that ends with {} has no data", args.result);
+        return Err(Failure::usage(what).hint("Leave --data and --zero out."));
     }
     let device = choose::open(args.dev, Want::SetUp, Access::Write)?;
     choose::set_up(&device)?;

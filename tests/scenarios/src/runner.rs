@@ -5,11 +5,12 @@
 
 use std::io::Write;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::process::{exit, ExitCode};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::process::{exit, Command, ExitCode, Stdio};
+use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use abuse::Device;
 use anyhow::{anyhow, bail, Result};
 
 use crate::kit::command::tail;
@@ -206,12 +207,35 @@ fn watch(clock: &Arc<Clock>) {
         if let Some(late) = running.as_ref().filter(|it| Instant::now() > it.deadline) {
             let seconds = late.started.elapsed().as_secs_f32();
             println!("FAILED {} {seconds:.1}s: it took too long", late.name);
-            // Where everything hangs, for the log that the caller keeps.
-            let _ = std::fs::write("/proc/sysrq-trigger", "w");
             let _ = std::io::stdout().flush();
+            last_words();
             exit(i32::from(SPOILT));
         }
     });
+}
+
+/// Makes sure that this program can end. It cannot while a thread of it, or a child that it is to
+/// reap, waits for a disk: so the disks go, and if even that does not help, the whole guest.
+fn last_words() {
+    // Where everything hangs, for the log that the caller keeps.
+    let _ = std::fs::write("/proc/sysrq-trigger", "w");
+    let own = std::process::id();
+    let script = format!("sleep 20; kill -0 {own} && echo c >/proc/sysrq-trigger");
+    let _ = Command::new("setsid")
+        .args(["sh", "-c", &script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for device in Device::numbers().unwrap_or_default() {
+            let device = Device::open(device.to_string());
+            let _ = device.and_then(|device| device.reset(true, None));
+        }
+        sender.send(())
+    });
+    let _ = receiver.recv_timeout(Duration::from_secs(5));
 }
 
 #[derive(Default)]

@@ -237,7 +237,7 @@ fn key(world: &World) -> u128 {
         (salt, &key).hash(&mut hasher);
         u128::from(hasher.finish())
     };
-    half(1) << 64 | half(2)
+    (half(1) << 64) | half(2)
 }
 
 /// The states found so far: how each was reached first.

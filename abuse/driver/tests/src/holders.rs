@@ -52,6 +52,22 @@ fn a_vacant_entry_is_nobodys() {
 }
 
 #[test]
+fn who_is_dead_and_holds_nothing_makes_room_although_his_file_is_open() {
+    let mut disk = Disk::new(16);
+    let workers: Vec<_> = (1..=8).map(|number| disk.worker(number)).collect();
+    let _ = disk.arrive(0, Op::Write);
+    let _ = disk.take(&workers[0]);
+    workers[0].life.die();
+    let life = Life::new();
+    assert!(disk.ledger.holder_add(who(9), life.clone()).is_err());
+    assert_eq!(disk.ledger.workers(), 7);
+    workers[3].life.die();
+    assert_eq!(disk.ledger.holder_add(who(9), life).ok(), Some(3));
+    assert_eq!(disk.ledger.holder_find(&workers[3].who), None);
+    assert_eq!(disk.ledger.workers(), 7);
+}
+
+#[test]
 fn a_full_table_gives_the_process_back_and_grows_without_losing_anybody() {
     let mut disk = Disk::new(16);
     let workers: Vec<_> = (1..=8).map(|number| disk.worker(number)).collect();

@@ -2,7 +2,7 @@
 
 //! A worker stands still with a write in its hands. No refusal could stop the write it may be in
 //! the middle of, so the request is not offered again (EBUSY), by requeue, reconnect or age, until
-//! the worker is dead; then it is, and another one completes it.
+//! the worker is dead; then it is, and another one completes it. Its read is not held back so.
 
 use std::time::Duration;
 
@@ -17,28 +17,38 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let disk = guest.disk("size=16M")?;
     let file = Direct::open(disk.path())?;
     let mut sleeper = disk.puppet()?;
+    let read = file.start_read(0, 4096);
+    disk.wait_queued(1)?;
     let mut write = file.start_write(4096, vec![0x42; 4096]);
-    let held = sleeper.take_one()?;
+    disk.wait_queued(2)?;
+    let held = sleeper.take(2)?;
+    ensure!(held.len() == 2, "the two did not come together: {held:?}");
     sleeper.stop()?;
     let _server = disk.serve("ram:stopped-writer")?;
 
+    // A new epoch: the read moves on, the write stays where it is.
     let device = disk.device();
+    let reconnected = device.reconnect(&Reconnect::default())?;
+    ensure!(
+        (reconnected.requeued, reconnected.refused) == (1, 1),
+        "{reconnected:?}"
+    );
+    read.finish(PATIENCE)??;
+    let id = held[1].id;
     for which in [
         Selection::all(),
-        Selection::id(held.id),
+        Selection::id(id),
         Selection::pid(sleeper.pid()),
         Selection::older_than(Duration::ZERO),
     ] {
         refused(device.requeue(&which), Errno::EBUSY)?;
     }
-    // A new epoch begins all the same; the write stays where it is.
-    let reconnected = device.reconnect(&Reconnect::default())?;
-    ensure!(
-        (reconnected.requeued, reconnected.refused) == (0, 1),
-        "{reconnected:?}"
-    );
+    refused(device.reconnect(&Reconnect::default()), Errno::EBUSY)?;
     let status = disk.status()?;
-    ensure!(status.taken == 1 && status.refused == 5, "{status:?}");
+    ensure!(
+        status.taken == 1 && status.refused == 6 && status.epoch == reconnected.new_epoch,
+        "{status:?}"
+    );
     ensure!(!write.is_over(), "nobody completed it, and yet it ended");
 
     sleeper.kill()?;

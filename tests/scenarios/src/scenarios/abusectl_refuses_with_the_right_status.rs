@@ -73,7 +73,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let living = "nothing offered again";
     refused(5, &["requeue", full, "--owner", &pid], living)?;
     refused(5, &["requeue", full, "--all"], living)?;
-    refused(5, &["reconnect", full], "not offered again")?;
+    refused(5, &["reconnect", full], "owner lives")?;
     let forced = guest
         .command("abusectl")
         .args(["requeue", full, "--id", &held.id.to_string(), "--force"])

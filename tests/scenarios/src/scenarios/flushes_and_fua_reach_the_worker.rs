@@ -23,7 +23,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         "the write came without FUA: {seen:?}"
     );
 
-    let plain = guest.disk("size=16M,fua=no")?;
+    let plain = guest.disk("size=16M,nofua")?;
     let seen = written(&plain)?;
     let operations: Vec<Operation> = seen.iter().map(|held| held.operation).collect();
     ensure!(

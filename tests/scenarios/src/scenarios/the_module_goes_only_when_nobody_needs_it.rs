@@ -17,6 +17,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     if !Path::new(MODULE).exists() {
         return crate::kit::skip("the module is somewhere else");
     }
+    let _udev = guest.hold_udev()?;
     let rmmod = || guest.command("rmmod").arg("abuse").run();
     let refused = |what: &str| -> Result<()> {
         let said = rmmod()?;
@@ -46,7 +47,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
             path
         };
         Device::open(&path)?.reset(true, Some(PATIENCE))?;
-        // A reset device is let go of by its last opener, which may be udevd.
+        // The last work of the reset may be about to end.
         wait_for("the module to go", PATIENCE, || {
             Ok(rmmod()?.status.success().then_some(()))
         })?;
