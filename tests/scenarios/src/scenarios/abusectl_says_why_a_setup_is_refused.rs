@@ -18,7 +18,7 @@ const REFUSED: [(&str, i32, &[&str]); 16] = [
     ("size=16M,bs=3000", 2, &["3000"]),
     ("size=16M,bs=256", 2, &["256"]),
     ("size=16M,bs=128K", 2, &["131072", "64K"]),
-    ("size=16M,bs=many", 2, &["blocksize"]),
+    ("size=16M,bs=many", 2, &["bs: not a size"]),
     ("size=16M,physical=3000", 2, &["3000"]),
     ("size=16M,depth=many", 2, &["depth"]),
     ("size=16M,colour=blue", 2, &["colour"]),

@@ -36,6 +36,7 @@ scenarios! {
     a_dead_workers_read_is_finished_by_another,
     a_dead_workers_write_is_finished_by_another,
     a_file_system_is_whole_after_a_remount,
+    a_lease_that_is_over_offers_reads_again,
     a_mounted_file_system_never_writes_into_a_successor,
     a_new_supervisor_adopts_the_workers,
     a_reset_ends_supervisor_and_workers,
@@ -92,6 +93,7 @@ scenarios! {
     v1_reconnect_changes_read_only_and_nothing_else,
     v1_requests_take_turns_until_they_are_put,
     v1_setup_refuses_what_cannot_be_meant,
+    without_a_server_requests_fail_when_told_so,
     workers_that_are_gone_are_not_counted,
     written_data_reads_back,
 }

@@ -9,11 +9,11 @@ use nix::sys::signal::Signal;
 
 use abuse::{Operation, Selection};
 
-use crate::kit::{command, refused, Answer, Direct, Guest, Supervise, PATIENCE};
+use crate::kit::{self, command, refused, Answer, Direct, Guest, Supervise, PATIENCE};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let disk = guest.disk("size=64M,requeue_on_close=no")?;
-    let _udev = guest.hold_udev()?;
+    let udev = guest.hold_udev()?;
     // The worker's backend is a disk whose only worker takes and never answers.
     let slow = guest.disk("size=64M")?;
     let mut mute = slow.puppet()?;
@@ -53,5 +53,9 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     write.finish(PATIENCE)??;
     ensure!(disk.status()?.errors == 0, "requests failed");
     supervisor.drain()?;
-    Ok(())
+    // udevd has both disks to look at now: somebody answers.
+    drop(mute);
+    let _servers = (disk.serve("null")?, slow.serve("null")?);
+    drop(udev);
+    kit::udev::settle()
 }

@@ -105,5 +105,6 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     ensure!(fresh.read(0, 4096)? == [0; 4096]);
     fresh.write(0, &[3; 4096])?;
     ensure!(fresh.read(0, 4096)? == [3; 4096]);
+    device.reset(true, Some(PATIENCE))?;
     Ok(())
 }
