@@ -1124,7 +1124,8 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.kept |= kept;
         if patient {
             self.patient = self.patient.saturating_add(1);
-            if min > 1 {
+            // There may be enough for one that is kept, and still nothing that it can have.
+            if !kept {
                 self.patience = self.patience.min(min);
             }
         } else {

@@ -142,7 +142,7 @@ fn steps() -> usize {
     let asked = std::env::var("ABUSE_LEDGER_STEPS")
         .ok()
         .and_then(|steps| steps.parse().ok());
-    asked.unwrap_or(if cfg!(miri) { 300 } else { 100_000 })
+    asked.unwrap_or(if cfg!(miri) { 300 } else { 500_000 })
 }
 
 proptest! {

@@ -91,8 +91,9 @@ impl World {
     /// Everybody who is up does what it came for and goes; then nobody sleeps who could work. The
     /// number of steps is bounded: they do not keep each other awake.
     pub(crate) fn settle(&mut self) {
+        let patience = 200 + self.ones;
         for step in 0.. {
-            assert!(step < 200, "they never come to rest");
+            assert!(step < patience, "they never come to rest");
             let next = (0..self.threads.len()).find_map(|thread| match self.threads[thread].at {
                 At::Taking(..) => Some(Act::Commit {
                     thread,

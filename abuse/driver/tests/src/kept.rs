@@ -233,3 +233,23 @@ fn the_patient_are_not_woken_on_account_of_one_who_was_kept_once() {
     let ended = disk.put(suspect).map_err(|_| ()).expect("it is current");
     assert!(!ended.wake.patient, "one request is not three");
 }
+
+#[test]
+fn kept_workers_do_not_keep_each_other_awake_when_there_is_enough_for_the_patient() {
+    let (mut disk, _, busy, _) = scene();
+    for tag in 2..5 {
+        let _ = disk.arrive(tag, Op::Write);
+    }
+    assert!(
+        disk.sleep(&busy, 2),
+        "one of them wants two, and four are there"
+    );
+    assert!(disk.sleep(&busy, 1));
+    let _ = disk.ledger.wake();
+    for min in [2, 1, 2, 1] {
+        disk.ledger.rise(true);
+        assert!(!disk.ledger.is_ready_for(busy.index, min));
+        assert!(!disk.ledger.wake().patient);
+        assert!(disk.sleep(&busy, min));
+    }
+}

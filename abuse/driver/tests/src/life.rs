@@ -252,6 +252,7 @@ fn offering_again_with_nothing_taken_does_nothing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "65,536 tags take an interpreter too long")]
 fn the_last_tag_of_the_largest_device_works() {
     let mut disk = Disk::new(crate::ledger::MAX_SLOTS);
     let worker = disk.worker(1);

@@ -260,6 +260,7 @@ fn condemned_for_its_deaths_a_request_leaves_the_order_of_the_others_alone() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "65,535 deaths take an interpreter too long")]
 fn a_limit_beyond_what_is_counted_still_ends() {
     let mut disk = Disk::with(1, attempts(u32::MAX));
     let _ = disk.arrive(0, Op::Read);

@@ -100,7 +100,7 @@ impl World {
             let patient = self.ledger.sleep(seat, min);
             assert_eq!(patient, min > 1 || kept);
             self.kept |= kept;
-            if min > 1 {
+            if min > 1 && !kept {
                 self.patience = self.patience.min(min);
             }
             self.threads[thread].at = At::Asleep {
