@@ -320,7 +320,10 @@ struct abuse_requeue {
 #define ABUSE_RC_READ_ONLY	0x2	/* make the disk read-only */
 #define ABUSE_RC_READ_WRITE	0x4	/* make the disk writable again */
 
-/* Begin a new epoch: offer everything taken again, as ABUSE_RQ_ALL does. 32 bytes. */
+/*
+ * Begin a new epoch: offer everything taken again, as ABUSE_RQ_ALL does. EBUSY, and
+ * no new epoch, if living writers kept all there was. 32 bytes.
+ */
 struct abuse_reconnect {
 	__u32	size;		/* in: sizeof(struct abuse_reconnect) */
 	__u32	flags;		/* in: ABUSE_RC_* */

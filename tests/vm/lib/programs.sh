@@ -104,15 +104,17 @@ complete_in() {
     in_root "$BUILD_ROOT" "$WORK_IN_ROOT/out/bin/abusectl" completions "$1" >"$2" || rm -f "$2"
 }
 
-# Every C file of tests/clients and abuse/examples is a program: NAME, and NAME-32 for 32 bits.
+# Every C file of tests/clients and abuse/examples is a program: NAME, and NAME-32 for 32 bits. They
+# see of this project what make install puts on a machine: the header.
 compile_c_clients() {
-    local source name
+    local source name include=$WORK_IN_ROOT/out/include
+    install -D -m 644 "$WORK/src/abuse/uapi/abuse.h" "$WORK/out/include/abuse.h"
     for source in "$WORK"/src/tests/clients/*.c "$WORK"/src/abuse/examples/*.c; do
         [ -e "$source" ] || continue
         name=$(basename "$source" .c)
-        in_work gcc -O2 -Wall -Wextra -Werror -Iabuse/uapi -o "$WORK_IN_ROOT/out/bin.part/$name" \
+        in_work gcc -O2 -Wall -Wextra -Werror -I"$include" -o "$WORK_IN_ROOT/out/bin.part/$name" \
             "${source#"$WORK/src/"}" -pthread
-        in_work gcc -m32 -static -O2 -Wall -Wextra -Werror -Iabuse/uapi \
+        in_work gcc -m32 -static -O2 -Wall -Wextra -Werror -I"$include" \
             -o "$WORK_IN_ROOT/out/bin.part/$name-32" "${source#"$WORK/src/"}" -pthread
     done
 }
