@@ -15,7 +15,7 @@ const LEASE: Duration = Duration::from_millis(400);
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let _quiet = guest.hold_udev()?;
-    let disk = guest.disk("size=16M lease=400ms")?;
+    let disk = guest.disk("size=16M,lease=400ms")?;
     let file = Direct::open(disk.path())?;
     let mut slow = disk.puppet()?;
     let mut other = disk.puppet()?;

@@ -11,7 +11,7 @@ use crate::kit::{Answer, Direct, Guest, PATIENCE};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let _quiet = guest.hold_udev()?;
-    let disk = guest.disk("size=16M no_server=400ms")?;
+    let disk = guest.disk("size=16M,no_server=400ms")?;
     let file = Direct::open(disk.path())?;
     let read = file.start_read(0, 4096).finish(PATIENCE)?;
     ensure!(read.is_err(), "read {} bytes from nobody", read?.len());
