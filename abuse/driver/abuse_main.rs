@@ -37,6 +37,7 @@ use device::Device;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use sys::chrdev::{Nodes, MINORS};
+use sys::devices::DEVICES;
 use sys::work::WorkQueue;
 
 /// Tables that may be large.
@@ -66,18 +67,11 @@ module! {
 /// Devices at load if `max_abuse` does not say.
 const DEFAULT_DEVICES: u32 = 8;
 
-kernel::sync::global_lock! {
-    // SAFETY: Initialised in module init, before its first use.
-    unsafe(uninit) static DEVICES: Mutex<KVec<Arc<Device>>> = KVec::new();
-}
-
 /// The device with this number.
 fn device(number: u32) -> Option<Arc<Device>> {
-    DEVICES
-        .lock()
-        .iter()
-        .find(|device| device.number() == number)
-        .cloned()
+    let devices = DEVICES.lock();
+    let mut devices = devices.iter();
+    devices.find(|device| device.number() == number).cloned()
 }
 
 /// Whether devices set up by the calls of 2009 have partitions.
@@ -94,8 +88,7 @@ struct Abuse {
 
 impl kernel::Module for Abuse {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        // SAFETY: Called once, before anything else can use it.
-        unsafe { DEVICES.init() };
+        sys::devices::init()?;
         let count = match *module_parameters::max_abuse.value() {
             0 => DEFAULT_DEVICES,
             count if count <= MINORS => count,

@@ -21,6 +21,8 @@
 //! 3. `ledger`, a spin lock: never held over a copy, over the end of a request, or over an
 //!    allocation. The locks of wait queues are taken under it.
 
+mod chores;
+
 use crate::abi::{self, Setup};
 use crate::ledger::{Arrival, Held, Ledger, Policies, Requeued, Slot, Summary, Wake, Why};
 use crate::ledger::{Holder, Who};
@@ -37,7 +39,7 @@ use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::poll::{PollCondVar, PollTable};
 use kernel::sync::{Arc, CondVar, CondVarTimeoutResult, Mutex, SpinLock};
 use kernel::time::{msecs_to_jiffies, Jiffies};
-use kernel::workqueue::{Work, WorkItem};
+use kernel::workqueue::Work;
 use kernel::{new_condvar, new_mutex, new_poll_condvar, new_spinlock, new_work};
 
 /// The ledger of a device.
@@ -595,98 +597,6 @@ impl Queue for Device {
         let wake = self.ledger.lock().enqueue(tag, arrival, request, now)?;
         self.wake(wake);
         Ok(())
-    }
-}
-
-impl WorkItem<TEARDOWN> for Device {
-    type Pointer = Arc<Device>;
-
-    /// Removes a dead disk; what was in the middle of a copy has been ended when this is over.
-    fn run(this: Arc<Device>) {
-        let mut life = this.life.lock();
-        let Life::Resetting { remains } = &mut *life else {
-            return;
-        };
-        let remains = remains.take();
-        drop(life);
-        let Some((disk, module)) = remains else {
-            return;
-        };
-        // Not by whoever resets, and not under `life`: it waits for a filesystem that is being
-        // mounted or unmounted, which is over once its requests have been ended.
-        disk.mark_dead();
-        drop(disk);
-        this.retire();
-        // Before it is said that all is over: the module's exit waits for this work.
-        drop(module);
-        *this.life.lock() = Life::Empty;
-        this.settled.notify_all();
-        this.wake(Wake::everybody());
-    }
-}
-
-impl WorkItem<WELCOME> for Device {
-    type Pointer = Arc<Device>;
-
-    /// The first worker has come: partitions may be looked for, and user space is told.
-    fn run(this: Arc<Device>) {
-        let life = this.life.lock();
-        // Of a disk that is gone; the worker that comes to the next one says so again.
-        if this.live.load(Relaxed) == 0 {
-            return;
-        }
-        let (disk, look) = match &*life {
-            Life::Ready { disk, shape, .. } => {
-                (disk.reference(), shape.features & abi::F_PARTSCAN != 0)
-            }
-            _ => return,
-        };
-        drop(life);
-        disk.announce(c"ABUSE_STATE=live");
-        disk.scan(look);
-    }
-}
-
-impl WorkItem<WATCH> for Device {
-    type Pointer = Arc<Device>;
-
-    /// Keeps the time limits of a disk for as long as it is there: offers again what was held too
-    /// long, within the fencing rule, and fails what nobody has claimed for too long.
-    fn run(this: Arc<Device>) {
-        /// Looks per time limit: a limit is kept to a quarter of itself.
-        const LOOKS: u64 = 4;
-        /// Nanoseconds between two looks, at least.
-        const SHORTEST: u64 = 1_000_000;
-        let mut life = this.life.lock();
-        loop {
-            let Life::Ready { shape, .. } = &*life else {
-                return;
-            };
-            let (lease, no_server) = (shape.lease_ns, shape.no_server_ns);
-            let limits = [lease, no_server].into_iter().filter(|&limit| limit > 0);
-            let Some(least) = limits.min() else {
-                return;
-            };
-            let pause = (least / LOOKS).max(SHORTEST);
-            let left = jiffies_left(task::now().saturating_add(pause)).unwrap_or(1);
-            // Back early when the life cycle goes on.
-            let _ = this.settled.wait_interruptible_timeout(&mut life, left);
-            if !matches!(&*life, Life::Ready { .. }) {
-                return;
-            }
-            drop(life);
-            if lease > 0 {
-                this.requeue(Why::Expired, |held| held.held_for >= lease);
-            }
-            if no_server > 0 {
-                let (failed, wake) = this.ledger.lock().fail_unclaimed(no_server, task::now());
-                this.wake(wake);
-                if failed > 0 {
-                    this.end_condemned();
-                }
-            }
-            life = this.life.lock();
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every `unsafe` block of the driver lives below here; no policy does.
 
 pub(crate) mod chrdev;
+pub(crate) mod devices;
 pub(crate) mod disk;
 pub(crate) mod ffi;
 pub(crate) mod request;
