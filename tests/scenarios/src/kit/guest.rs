@@ -105,6 +105,7 @@ impl Guest {
 
     /// Mounts what is in a file.
     pub fn mount_loop(&self, file: impl AsRef<Path>) -> Result<Mount<'_>> {
+        self.command("modprobe").arg("loop").ok()?;
         self.mount_with(file.as_ref(), "loop")
     }
 
