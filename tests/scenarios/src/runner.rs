@@ -90,8 +90,8 @@ fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
         let result = guarded(|| (scenario.run)(&guest)).and_then(|()| guarded(|| guest.check()));
         outputs = guest.outputs();
         let tidied = guarded(|| guest.tidy());
-        spoilt = tidied.is_err();
-        result.and(tidied)
+        spoilt = !matches!(tidied, Ok(true));
+        result.and(tidied.map(drop))
     });
     let result = match &mut log {
         Ok(log) => result.and_then(|()| clean(log)),
@@ -119,7 +119,7 @@ fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
 }
 
 /// A panic is a failure like any other.
-fn guarded(step: impl FnOnce() -> Result<()>) -> Result<()> {
+fn guarded<T>(step: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
         let words = panic
             .downcast_ref::<String>()

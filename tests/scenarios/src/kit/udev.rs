@@ -36,6 +36,24 @@ pub fn settle() -> Result<()> {
     Ok(())
 }
 
+/// The processes of udevd that wait uninterruptibly, and for what: when no disk of ours is left,
+/// there must be none.
+pub fn stuck() -> Vec<String> {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let about = |process: std::path::PathBuf| {
+        let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+        let (name, rest) = stat.rsplit_once(") ")?;
+        let stack = std::fs::read_to_string(process.join("stack")).unwrap_or_default();
+        (name.contains("udev") && rest.starts_with('D')).then(|| format!("{name}: {stack}"))
+    };
+    processes
+        .flatten()
+        .filter_map(|entry| about(entry.path()))
+        .collect()
+}
+
 fn control(word: &str) -> Result<()> {
     if !std::path::Path::new("/run/udev/control").exists() {
         return Ok(());
