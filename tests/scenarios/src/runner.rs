@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_failure_with_its_words() {
-        let error = guarded(|| panic!("oh {}", "no")).unwrap_err();
+        let error = guarded(|| -> Result<()> { panic!("oh {}", "no") }).unwrap_err();
         assert_eq!(error.to_string(), "panicked: oh no");
     }
 
