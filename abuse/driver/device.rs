@@ -406,7 +406,8 @@ impl Device {
 
     /// A control node was closed for good.
     pub(crate) fn close_file(&self, file: u64) {
-        let (dying, now) = (task::current_is_dying(), task::now());
+        let dying = task::current_is_dying().then(task::current_key);
+        let now = task::now();
         let mut ledger = self.ledger.lock();
         let requeue = !ledger.policies().keep_on_close;
         let outcome = ledger.close(file, requeue, dying, now);

@@ -383,8 +383,8 @@ pub(crate) enum Why {
     Expired,
     /// Somebody insists.
     Forced,
-    /// The file was closed for good; `true` if its process is dying.
-    Closed(bool),
+    /// The file was closed for good, in the death of that process if it is said.
+    Closed(Option<usize>),
 }
 
 /// A taken request, as selectors see it.
@@ -994,11 +994,13 @@ impl<P, Q: Process> Ledger<P, Q> {
         let Some(holder) = self.holders.get(slot.holder as usize) else {
             return;
         };
-        let died = match why {
+        // A file may be closed by others than its owner: by a child that inherited it, or by whoever
+        // was sent it. Only the owner's own death is a death, and it is one whoever closes.
+        let closer = match why {
             Why::Closed(dying) => dying,
-            _ => !holder.process.as_ref().is_some_and(Process::is_alive),
+            _ => None,
         };
-        if died {
+        if closer == Some(holder.who.process) || !holder.is_alive() {
             slot.deaths = slot.deaths.saturating_add(1);
             let process = holder.who.process;
             let lone = holder.held == 1 && !holder.crowded;
@@ -1077,8 +1079,15 @@ impl<P, Q: Process> Ledger<P, Q> {
         core::mem::replace(&mut self.holders, longer)
     }
 
-    /// An open file was closed for good. What was taken through it is offered again if `requeue`.
-    pub(crate) fn close(&mut self, file: u64, requeue: bool, dying: bool, now: u64) -> Requeued {
+    /// An open file was closed for good, by the process `dying` if one closed it in its death. What
+    /// was taken through it is offered again if `requeue`.
+    pub(crate) fn close(
+        &mut self,
+        file: u64,
+        requeue: bool,
+        dying: Option<usize>,
+        now: u64,
+    ) -> Requeued {
         let mut outcome = Requeued::default();
         if requeue {
             outcome = self.requeue(Why::Closed(dying), now, |held| {
