@@ -645,12 +645,6 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.epoch
     }
 
-    /// Begins a new epoch.
-    pub(crate) fn next_epoch(&mut self) -> u32 {
-        self.epoch = self.epoch.wrapping_add(1);
-        self.epoch
-    }
-
     // --- Arrival --------------------------------------------------------------------------------
 
     /// A request arrives in the slot of its tag. Comes back if there is no disk any more.
@@ -984,6 +978,27 @@ impl<P, Q: Process> Ledger<P, Q> {
         }
         outcome.wake = self.wake();
         outcome
+    }
+
+    /// Begins a new epoch under these policies and offers everything taken again by them. Nothing
+    /// changes if living writers kept all there was. Says which epochs.
+    pub(crate) fn reconnect(
+        &mut self,
+        why: Why,
+        now: u64,
+        policies: Policies,
+    ) -> (Requeued, u32, u32) {
+        let before = core::mem::replace(&mut self.policies, policies);
+        // Whoever was kept from a suspect need not be any more.
+        self.changed = true;
+        let outcome = self.requeue(why, now, |_| true);
+        let old = self.epoch;
+        if outcome.is_in_vain() {
+            self.policies = before;
+            return (outcome, old, old);
+        }
+        self.epoch = old.wrapping_add(1);
+        (outcome, old, self.epoch)
     }
 
     /// Counts the death of a request's owner, if that is why it is offered again.

@@ -142,7 +142,10 @@ fn a_detached_claim_given_back_and_taken_again_is_what_its_new_owner_says() {
     assert!(disk.ledger.take_commit(claim, 0).is_none());
     assert_eq!(disk.requeue(Why::Asked).requeued, 1);
     let _ = disk.take(&two);
-    assert_eq!(disk.ledger.close(two.who.file, true, Some(2), 0).requeued, 1);
+    assert_eq!(
+        disk.ledger.close(two.who.file, true, Some(2), 0).requeued,
+        1
+    );
 }
 
 #[test]

@@ -42,7 +42,9 @@ fn the_guilty_one_is_found_among_many() {
                 ended.push(request);
             }
         }
-        let _ = disk.ledger.close(number, true, killed.then_some(number as usize), 0);
+        let _ = disk
+            .ledger
+            .close(number, true, killed.then_some(number as usize), 0);
         if disk.ledger.summary(0).queued == 0 {
             break;
         }

@@ -22,12 +22,9 @@ fn fresh(disk: &mut Disk) -> Worker {
 
 fn bury(disk: &mut Disk, worker: &Worker) -> u32 {
     let outcome = disk.death(worker);
-    let _ = disk.ledger.close(
-        worker.who.file,
-        true,
-        Some(worker.who.process),
-        disk.now,
-    );
+    let _ = disk
+        .ledger
+        .close(worker.who.file, true, Some(worker.who.process), disk.now);
     outcome.condemned
 }
 

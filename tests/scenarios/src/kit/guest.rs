@@ -74,7 +74,7 @@ impl Guest {
     pub fn disk(&self, keys: &str) -> Result<Disk<'_>> {
         match plan(&[keys]) {
             Ok(Plan::Setup(setup)) => self.disk_of(&setup),
-            Ok(Plan::Reconnect { .. }) => bail!("{keys}: a disk is made, not reconnected"),
+            Ok(Plan::Reconnect(_)) => bail!("{keys}: a disk is made, not reconnected"),
             Err(why) => bail!("{keys}: {why}"),
         }
     }
