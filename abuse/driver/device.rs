@@ -22,9 +22,10 @@
 //!    allocation. The locks of wait queues are taken under it.
 
 mod chores;
+mod terms;
 
 use crate::abi::{self, Setup};
-use crate::ledger::{Arrival, Held, Ledger, Policies, Requeued, Slot, Summary, Wake, Why};
+use crate::ledger::{Arrival, Held, Ledger, Requeued, Slot, Summary, Wake, Why};
 use crate::ledger::{Holder, Who};
 use crate::sys::chrdev::{POLL_HUP, POLL_IN, POLL_MSG};
 use crate::sys::disk::{Disk, Queue};
@@ -193,11 +194,7 @@ impl Device {
             slots.push(Slot::idle(), GFP_KERNEL)?;
             scratch.push(0u32, GFP_KERNEL)?;
         }
-        let policies = Policies {
-            max_attempts: shape.max_attempts,
-            fenced_backend: shape.policies & abi::P_FENCED_BACKEND != 0,
-            keep_on_close: shape.policies & abi::P_KEEP_ON_CLOSE != 0,
-        };
+        let policies = terms::policies(shape);
         this.live.store(0, Relaxed);
         // Before the disk: it may be opened as soon as it is there.
         let old = this.ledger.lock().configure(slots, scratch, policies);
@@ -209,12 +206,7 @@ impl Device {
                     shape: *shape,
                     _module: module,
                 };
-                if shape.lease_ns > 0 || shape.no_server_ns > 0 {
-                    let _ = this
-                        .work
-                        .queue()
-                        .enqueue::<Arc<Device>, WATCH>(this.clone());
-                }
+                this.keep_limits(shape);
                 Ok(())
             }
             Err(error) => {
@@ -296,21 +288,6 @@ impl Device {
         Ok(())
     }
 
-    /// Makes the disk read-only or writable.
-    pub(crate) fn set_read_only(&self, read_only: bool) -> Result {
-        let mut life = self.life.lock();
-        let Life::Ready { disk, shape, .. } = &mut *life else {
-            return Err(ENXIO);
-        };
-        disk.set_read_only(read_only);
-        if read_only {
-            shape.features |= abi::F_READ_ONLY;
-        } else {
-            shape.features &= !abi::F_READ_ONLY;
-        }
-        Ok(())
-    }
-
     /// The shape of the disk, and how often it is open, if there is one.
     pub(crate) fn shape(&self) -> Option<(Setup, u32)> {
         match &*self.life.lock() {
@@ -387,26 +364,10 @@ impl Device {
         outcome
     }
 
-    /// Offers everything taken again and begins a new epoch, unless living writers kept all there
-    /// was. Says which epochs.
-    pub(crate) fn reconnect(&self, why: Why) -> (Requeued, u32, u32) {
-        let now = task::now();
-        let mut ledger = self.ledger.lock();
-        let outcome = ledger.requeue(why, now, |_| true);
-        let old = ledger.epoch();
-        let new = if outcome.is_in_vain() {
-            old
-        } else {
-            ledger.next_epoch()
-        };
-        drop(ledger);
-        self.after_requeue(&outcome);
-        (outcome, old, new)
-    }
-
     /// A control node was closed for good.
     pub(crate) fn close_file(&self, file: u64) {
-        let (dying, now) = (task::current_is_dying(), task::now());
+        let dying = task::current_is_dying().then(task::current_key);
+        let now = task::now();
         let mut ledger = self.ledger.lock();
         let requeue = !ledger.policies().keep_on_close;
         let outcome = ledger.close(file, requeue, dying, now);

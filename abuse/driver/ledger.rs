@@ -383,8 +383,8 @@ pub(crate) enum Why {
     Expired,
     /// Somebody insists.
     Forced,
-    /// The file was closed for good; `true` if its process is dying.
-    Closed(bool),
+    /// The file was closed for good, in the death of that process if it is said.
+    Closed(Option<usize>),
 }
 
 /// A taken request, as selectors see it.
@@ -642,12 +642,6 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Counts set-ups and reconnects.
     pub(crate) fn epoch(&self) -> u32 {
-        self.epoch
-    }
-
-    /// Begins a new epoch.
-    pub(crate) fn next_epoch(&mut self) -> u32 {
-        self.epoch = self.epoch.wrapping_add(1);
         self.epoch
     }
 
@@ -986,6 +980,27 @@ impl<P, Q: Process> Ledger<P, Q> {
         outcome
     }
 
+    /// Begins a new epoch under these policies and offers everything taken again by them. Nothing
+    /// changes if living writers kept all there was. Says which epochs.
+    pub(crate) fn reconnect(
+        &mut self,
+        why: Why,
+        now: u64,
+        policies: Policies,
+    ) -> (Requeued, u32, u32) {
+        let before = core::mem::replace(&mut self.policies, policies);
+        // Whoever was kept from a suspect need not be any more.
+        self.changed = true;
+        let outcome = self.requeue(why, now, |_| true);
+        let old = self.epoch;
+        if outcome.is_in_vain() {
+            self.policies = before;
+            return (outcome, old, old);
+        }
+        self.epoch = old.wrapping_add(1);
+        (outcome, old, self.epoch)
+    }
+
     /// Counts the death of a request's owner, if that is why it is offered again.
     fn count_death(&mut self, index: u32, why: Why) {
         let Some(slot) = self.slots.get_mut(index as usize) else {
@@ -994,11 +1009,13 @@ impl<P, Q: Process> Ledger<P, Q> {
         let Some(holder) = self.holders.get(slot.holder as usize) else {
             return;
         };
-        let died = match why {
+        // A file may be closed by others than its owner: by a child that inherited it, or by whoever
+        // was sent it. Only the owner's own death is a death, and it is one whoever closes.
+        let closer = match why {
             Why::Closed(dying) => dying,
-            _ => !holder.process.as_ref().is_some_and(Process::is_alive),
+            _ => None,
         };
-        if died {
+        if closer == Some(holder.who.process) || !holder.is_alive() {
             slot.deaths = slot.deaths.saturating_add(1);
             let process = holder.who.process;
             let lone = holder.held == 1 && !holder.crowded;
@@ -1077,8 +1094,15 @@ impl<P, Q: Process> Ledger<P, Q> {
         core::mem::replace(&mut self.holders, longer)
     }
 
-    /// An open file was closed for good. What was taken through it is offered again if `requeue`.
-    pub(crate) fn close(&mut self, file: u64, requeue: bool, dying: bool, now: u64) -> Requeued {
+    /// An open file was closed for good, by the process `dying` if one closed it in its death. What
+    /// was taken through it is offered again if `requeue`.
+    pub(crate) fn close(
+        &mut self,
+        file: u64,
+        requeue: bool,
+        dying: Option<usize>,
+        now: u64,
+    ) -> Requeued {
         let mut outcome = Requeued::default();
         if requeue {
             outcome = self.requeue(Why::Closed(dying), now, |held| {

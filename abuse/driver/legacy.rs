@@ -10,7 +10,7 @@
 use crate::abi::{self, Info, Setup, Vector, XfrHdr};
 use crate::device::Device;
 use crate::exchange::finish_one;
-use crate::ledger::{Finish, Op, Why};
+use crate::ledger::{Finish, Op};
 use crate::shape::{self, Bad};
 use crate::sys::request::{Request, Status};
 use crate::sys::user;
@@ -82,15 +82,25 @@ pub(crate) fn set_status(
             }
         });
     };
-    let reconnect = info.flags & abi::FLAGS_RECONNECT != 0;
-    if !reconnect || shape.bytes != settled.bytes || shape.logical_block != settled.logical_block {
+    // The queue keeps its length, as the disk its size: what cannot be had is not passed over.
+    let same = shape.bytes == settled.bytes
+        && shape.logical_block == settled.logical_block
+        && (info.max_queue == 0 || info.max_queue == shape.depth);
+    if info.flags & abi::FLAGS_RECONNECT == 0 || !same {
         return Err(EINVAL);
     }
-    let (outcome, _, _) = device.reconnect(Why::Asked);
+    let call = abi::Reconnect {
+        flags: match info.flags & abi::FLAGS_READ_ONLY {
+            0 => abi::RC_READ_WRITE,
+            _ => abi::RC_READ_ONLY,
+        },
+        ..abi::Reconnect::default()
+    };
+    let (outcome, _, _) = Device::reconnect(device, &call)?;
     if outcome.is_in_vain() {
         return Err(EBUSY);
     }
-    device.set_read_only(info.flags & abi::FLAGS_READ_ONLY != 0)
+    Ok(())
 }
 
 /// RESET.

@@ -319,10 +319,14 @@ struct abuse_requeue {
 #define ABUSE_RC_FORCE		0x1	/* modifying requests of living owners too */
 #define ABUSE_RC_READ_ONLY	0x2	/* make the disk read-only */
 #define ABUSE_RC_READ_WRITE	0x4	/* make the disk writable again */
+#define ABUSE_RC_MAX_ATTEMPTS	0x8	/* max_attempts as said here */
+#define ABUSE_RC_LEASE		0x10	/* lease_ns as said here */
+#define ABUSE_RC_NO_SERVER	0x20	/* no_server_ns as said here */
 
 /*
- * Begin a new epoch: offer everything taken again, as ABUSE_RQ_ALL does. EBUSY, and
- * no new epoch, if living writers kept all there was. 32 bytes.
+ * Begin a new epoch: change what is asked for, and offer everything taken again, as
+ * ABUSE_RQ_ALL does, by the policies as they are then. EBUSY, no new epoch and nothing
+ * changed, if living writers kept all there was. What is not to change is 0. 64 bytes.
  */
 struct abuse_reconnect {
 	__u32	size;		/* in: sizeof(struct abuse_reconnect) */
@@ -331,6 +335,12 @@ struct abuse_reconnect {
 	__u32	new_epoch;	/* out */
 	__u32	requeued;	/* out */
 	__u32	refused;	/* out */
+	__u32	policies;	/* in: ABUSE_P_*, of those in policy_mask */
+	__u32	policy_mask;	/* in: ABUSE_P_* that become as in policies */
+	__u32	max_attempts;	/* in: with ABUSE_RC_MAX_ATTEMPTS */
+	__u32	reserved0;
+	__aligned_u64 lease_ns;	/* in: with ABUSE_RC_LEASE; 0: off */
+	__aligned_u64 no_server_ns;	/* in: with ABUSE_RC_NO_SERVER; 0: queue for ever */
 	__aligned_u64 reserved;
 };
 

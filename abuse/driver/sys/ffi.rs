@@ -35,5 +35,6 @@ extern "C" {
     pub(super) fn abuse_disk_openers(disk: *mut bindings::gendisk) -> c_uint;
     pub(super) fn abuse_disk_suppress_scan(disk: *mut bindings::gendisk, suppress: bool) -> bool;
     pub(super) fn abuse_disk_need_scan(disk: *mut bindings::gendisk, need: bool);
+    pub(super) fn abuse_disk_is_dead(disk: *mut bindings::gendisk) -> bool;
     pub(super) fn abuse_disk_uevent_change(disk: *mut bindings::gendisk, state: *mut c_char);
 }

@@ -42,6 +42,7 @@ static_assert((__force u32)BLK_FEAT_WRITE_CACHE == 1u << 0);
 static_assert((__force u32)BLK_FEAT_FUA == 1u << 1);
 static_assert((__force u32)BLK_FEAT_ROTATIONAL == 1u << 2);
 static_assert((__force u32)BLK_OPEN_READ == 1u << 0);
+static_assert((__force u32)BLK_OPEN_WRITE == 1u << 1);
 
 /* sys/chrdev.rs */
 static_assert((__force u32)FMODE_WRITE == 0x2);
@@ -169,6 +170,11 @@ void abuse_disk_need_scan(struct gendisk *disk, bool need)
 		set_bit(GD_NEED_PART_SCAN, &disk->state);
 	else
 		clear_bit(GD_NEED_PART_SCAN, &disk->state);
+}
+
+bool abuse_disk_is_dead(struct gendisk *disk)
+{
+	return test_bit(GD_DEAD, &disk->state);
 }
 
 void abuse_disk_uevent_change(struct gendisk *disk, char *state)

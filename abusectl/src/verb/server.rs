@@ -61,7 +61,7 @@ Environment: ABUSE_OWNER, the owner token; NOTIFY_SOCKET, who is told READY=1; J
 fn setup_keys(text: &str) -> Result<Box<Setup>, String> {
     match keys::plan(&[text]).map_err(|why| format!("{why}\n{}", verb::setup::KEYS_HINT))? {
         Plan::Setup(setup) => Ok(Box::new(setup)),
-        Plan::Reconnect { .. } => {
+        Plan::Reconnect(_) => {
             Err("a device that is set up is kept anyway, without 'reconnect'".into())
         }
     }

@@ -154,7 +154,7 @@ fn a_doomed_request_leaves_its_owners_hands() {
     let id = disk.take(&worker);
     let finish = disk.finish(id);
     let _ = disk.ledger.kill();
-    let _ = disk.ledger.close(worker.who.file, true, true, 0);
+    let _ = disk.ledger.close(worker.who.file, true, Some(1), 0);
     assert_eq!(
         worker.life.references(),
         2,

@@ -74,7 +74,7 @@ fn force_and_a_fencing_backend_do_not_wait_for_death() {
 
 #[test]
 fn closing_the_file_counts_as_death() {
-    for dying in [true, false] {
+    for dying in [Some(1), Some(2), None] {
         let mut disk = Disk::new(4);
         let (one, two) = (disk.worker(1), disk.worker(2));
         let _ = disk.arrive(0, Op::Write);
@@ -94,7 +94,7 @@ fn closing_offers_nothing_again_when_the_policy_is_off() {
     let worker = disk.worker(1);
     let _ = disk.arrive(0, Op::Write);
     let id = disk.take(&worker);
-    let outcome = disk.ledger.close(worker.who.file, false, true, 0);
+    let outcome = disk.ledger.close(worker.who.file, false, Some(1), 0);
     assert_eq!((outcome.requeued, outcome.refused), (0, 0));
     assert_eq!(disk.refusal(id), None, "any process may still complete it");
     assert_eq!(disk.requeue(Why::Asked).refused, 1, "its process lives");
@@ -114,7 +114,7 @@ fn a_detached_claim_outlives_its_file() {
     let detached = claim.id;
     assert!(disk.ledger.take_commit(claim, 0).is_none());
     let attached = disk.take(&worker);
-    let outcome = disk.ledger.close(worker.who.file, true, true, 0);
+    let outcome = disk.ledger.close(worker.who.file, true, Some(1), 0);
     assert_eq!(outcome.requeued, 1);
     assert_eq!(disk.refusal(attached), Some(Refusal::Stale));
     assert_eq!(disk.refusal(detached), None);
@@ -142,7 +142,10 @@ fn a_detached_claim_given_back_and_taken_again_is_what_its_new_owner_says() {
     assert!(disk.ledger.take_commit(claim, 0).is_none());
     assert_eq!(disk.requeue(Why::Asked).requeued, 1);
     let _ = disk.take(&two);
-    assert_eq!(disk.ledger.close(two.who.file, true, true, 0).requeued, 1);
+    assert_eq!(
+        disk.ledger.close(two.who.file, true, Some(2), 0).requeued,
+        1
+    );
 }
 
 #[test]
@@ -236,7 +239,7 @@ fn a_completion_that_faults_after_its_owner_died_is_offered_again() {
         let finish = disk.finish(id);
         disk.now = 50;
         let outcome = if close {
-            disk.ledger.close(dead.who.file, true, true, disk.now)
+            disk.ledger.close(dead.who.file, true, Some(1), disk.now)
         } else {
             disk.death(&dead)
         };

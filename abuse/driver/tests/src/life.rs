@@ -222,7 +222,10 @@ fn set_ups_and_reconnects_count_as_epochs() {
     assert_eq!(disk.ledger.epoch(), 0);
     disk.configure(2, Policies::default());
     assert_eq!(disk.ledger.epoch(), 1);
-    assert_eq!(disk.ledger.next_epoch(), 2);
+    assert_eq!(
+        disk.ledger.reconnect(Why::Asked, 0, Policies::default()).2,
+        2
+    );
     assert_eq!(disk.ledger.epoch(), 2);
     let _ = disk.ledger.kill();
     disk.configure(2, Policies::default());

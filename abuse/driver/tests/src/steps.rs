@@ -359,11 +359,13 @@ impl World {
         self.notify(outcome.wake);
     }
 
-    pub(crate) fn close(&mut self, worker: usize, requeue: bool, dying: bool) {
+    /// `dying` is the worker whose process closes it, in its death.
+    pub(crate) fn close(&mut self, worker: usize, requeue: bool, dying: Option<usize>) {
         let Some(index) = self.workers[worker].1.take() else {
             return;
         };
         let file = self.files[worker];
+        let dying = dying.map(|worker| self.lives[self.workers[worker].0].0);
         let outcome = self.ledger.close(file, requeue, dying, self.now);
         if requeue {
             let why = Why::Closed(dying);

@@ -12,6 +12,7 @@
 //! | [`v1::Client`] | the client of 2009 |
 //! | [`Direct`] | one read or write of a disk, as one request; also in the background |
 //! | [`Fio`] | load, verified |
+//! | [`Layer`] | dm-crypt, LVM, md and loop on top of a disk |
 //! | [`Supervise`], [`Supervisor`] | `abuse-supervisor` and its workers |
 //! | [`Listener`] | the other end of NOTIFY_SOCKET |
 //! | [`wait_until`], [`wait_for`], [`Pending`] | waiting, with a deadline |
@@ -23,6 +24,7 @@ pub mod example;
 pub mod fio;
 pub mod guest;
 pub mod kernel_log;
+pub mod layer;
 pub mod mount;
 pub mod notify;
 pub mod puppet;
@@ -38,6 +40,7 @@ pub use direct::Direct;
 pub use disk::Disk;
 pub use fio::{Fio, Load, Report};
 pub use guest::{skip, Guest, Skipped};
+pub use layer::Layer;
 pub use mount::Mount;
 pub use notify::Listener;
 pub use puppet::{Answer, Held, Puppet};
