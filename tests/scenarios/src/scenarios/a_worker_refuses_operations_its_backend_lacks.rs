@@ -20,7 +20,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let on_vfat = format!("file:{},create", mount.path().join("disk").display());
     let below = guest.disk("size=16M,secure_erase")?;
     let device = |disk: &Disk<'_>| format!("file:{}", disk.path().display());
-    let lower = below.serve("null")?;
+    let _lower = below.serve("null")?;
 
     for (backend, keys, missing) in [
         ("ram:lacking", "secure_erase", Operation::SecureErase),
@@ -52,8 +52,6 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         let erased = disk.counts(Operation::SecureErase)?.bytes;
         ensure!(erased == 16 << 20, "{}: {erased}", disk.path().display());
     }
-    drop(lower);
-    let _lower = below.serve("null")?;
     Ok(())
 }
 

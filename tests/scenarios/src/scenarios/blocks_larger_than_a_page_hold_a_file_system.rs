@@ -6,7 +6,7 @@
 use abuse::Operation;
 use anyhow::{ensure, Result};
 
-use crate::kit::{Disk, Fio, Guest};
+use crate::kit::{Disk, Fio, Guest, PATIENCE};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     for (block, make, check) in [
@@ -50,6 +50,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
             .arg(disk.path())
             .ok()?;
         whole_blocks(&disk, block)?;
+        disk.device().reset(true, Some(PATIENCE))?;
     }
     Ok(())
 }

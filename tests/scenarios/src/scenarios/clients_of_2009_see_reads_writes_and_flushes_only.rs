@@ -30,10 +30,9 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         || !seen.contains(&Operation::Discard)
         || !seen.contains(&Operation::Write)
     {
-        client.expect("get", &[], "ENOMSG")?;
-        hidden += disk.status()?.queued;
+        hidden += u32::from(sees_nothing(&client)? && disk.status()?.queued > 0);
         let held = worker.take_one()?;
-        client.expect("get", &[], "ENOMSG")?;
+        sees_nothing(&client)?;
         ensure!(
             held.operation != Operation::Write || held.fua,
             "a plain write was hidden"
@@ -41,7 +40,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         ensure!(worker.put(&held, Answer::Done)?.is_none(), "refused");
         seen.push(held.operation);
     }
-    ensure!(hidden >= 4, "only {hidden} were hidden from it");
+    ensure!(hidden > 0, "nothing was hidden from it");
     write.finish(PATIENCE)??;
     for command in commands {
         let output = command?.finish(PATIENCE)?;
@@ -59,4 +58,15 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     ensure!(worker.put(&held, Answer::Done)?.is_none(), "refused");
     read.finish(PATIENCE)??;
     Ok(())
+}
+
+/// Whether it is shown nothing; a flush is all that it may be shown.
+fn sees_nothing(client: &Client<'_>) -> Result<bool> {
+    let shown = client.ask("get", &[])?;
+    let nothing = shown.get("get")? == "ENOMSG";
+    ensure!(
+        nothing || shown.get("command")? == "2",
+        "it is shown {shown:?}"
+    );
+    Ok(nothing)
 }

@@ -12,7 +12,8 @@ use crate::kit::{wait_for, Direct, Disk, Guest, PATIENCE};
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let image = guest.file("image");
     std::fs::File::create(&image)?.set_len(32 << 20)?;
-    guest.command("mkfs.ext4").arg("-q").arg(&image).ok()?;
+    let mkfs = guest.command("mkfs.ext4").args(["-q", "-b", "4096"]);
+    mkfs.arg(&image).ok()?;
     let disk = guest.disk("size=32M,ro")?;
     let backend = format!("file:{}", image.display());
     let mut server = disk.serve(&backend)?;
