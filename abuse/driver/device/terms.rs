@@ -8,6 +8,7 @@ use crate::ledger::{Policies, Requeued, Why};
 use crate::shape;
 use crate::sys::task;
 use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 /// What the ledger has to know of a shape.
@@ -35,7 +36,9 @@ impl Device {
         if !done.0.is_in_vain() {
             let turned = shape.features ^ changed.features;
             if turned & abi::F_READ_ONLY != 0 {
-                disk.set_read_only(changed.features & abi::F_READ_ONLY != 0);
+                let read_only = changed.features & abi::F_READ_ONLY != 0;
+                this.read_only.store(read_only.into(), Relaxed);
+                disk.set_read_only(read_only);
             }
             *shape = changed;
         }

@@ -14,6 +14,7 @@
 //! | [`Fio`] | load, verified |
 //! | [`Layer`] | dm-crypt, LVM, md and loop on top of a disk |
 //! | [`Supervise`], [`Supervisor`] | `abuse-supervisor` and its workers |
+//! | [`stress`](stress::stress) | a file system under load while workers are killed |
 //! | [`Listener`] | the other end of NOTIFY_SOCKET |
 //! | [`wait_until`], [`wait_for`], [`Pending`] | waiting, with a deadline |
 
@@ -29,6 +30,7 @@ pub mod mount;
 pub mod notify;
 pub mod puppet;
 pub mod raw;
+pub mod stress;
 pub mod supervisor;
 mod sys;
 pub mod udev;
