@@ -22,7 +22,9 @@ fn fresh(disk: &mut Disk) -> Worker {
 
 fn bury(disk: &mut Disk, worker: &Worker) -> u32 {
     let outcome = disk.death(worker);
-    let _ = disk.ledger.close(worker.who.file, true, true, disk.now);
+    let _ = disk
+        .ledger
+        .close(worker.who.file, true, true, disk.now, |_| ());
     outcome.condemned
 }
 
@@ -194,7 +196,7 @@ fn only_deaths_count_as_attempts() {
         assert_eq!((outcome.requeued, outcome.condemned), (1, 0), "by force");
     }
     let _ = disk.take(&worker);
-    let outcome = disk.ledger.close(1, true, false, 0);
+    let outcome = disk.ledger.close(1, true, false, 0, |_| ());
     assert_eq!(
         (outcome.requeued, outcome.condemned),
         (1, 0),
@@ -204,7 +206,7 @@ fn only_deaths_count_as_attempts() {
     let claim = disk.begin(&worker).expect("it is queued");
     assert_eq!(claim.attempt, 0);
     assert!(disk.ledger.take_commit(claim, 0).is_none());
-    let outcome = disk.ledger.close(2, true, true, 0);
+    let outcome = disk.ledger.close(2, true, true, 0, |_| ());
     assert_eq!(
         (outcome.requeued, outcome.condemned),
         (0, 1),
@@ -309,7 +311,7 @@ fn one_death_counts_once_however_often_it_is_reported() {
     let _ = disk.arrive(0, Op::Write);
     let id = disk.take(&worker);
     let finish = disk.finish(id);
-    let _ = disk.ledger.close(1, true, true, 0);
+    let _ = disk.ledger.close(1, true, true, 0, |_| ());
     let _ = disk.death(&worker);
     let _ = disk.requeue(Why::Forced);
     assert!(disk.ledger.finish_abort(finish).is_ok());
