@@ -25,7 +25,7 @@ GUEST_PACKAGES=(
     systemd udev kmod procps psmisc sysvinit-utils util-linux mount
     fio e2fsprogs xfsprogs btrfs-progs dosfstools fdisk parted
     dmsetup cryptsetup-bin lvm2 mdadm libaio1t64
-    python3 bsdextrautils xz-utils busybox-static
+    python3 bsdextrautils xz-utils busybox-static trace-cmd
 )
 
 # What the unit tests want besides, where they have to run in the guest.

@@ -14,6 +14,7 @@
 //! | [`Fio`] | load, verified |
 //! | [`Supervise`], [`Supervisor`] | `abuse-supervisor` and its workers |
 //! | [`Listener`] | the other end of NOTIFY_SOCKET |
+//! | [`Trace`](trace::Trace) | what the driver traces |
 //! | [`wait_until`], [`wait_for`], [`Pending`] | waiting, with a deadline |
 
 pub mod command;
@@ -29,6 +30,7 @@ pub mod puppet;
 pub mod raw;
 pub mod supervisor;
 mod sys;
+pub mod trace;
 pub mod udev;
 pub mod v1;
 pub mod wait;
