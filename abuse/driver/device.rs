@@ -25,12 +25,13 @@ mod chores;
 mod terms;
 
 use crate::abi::{self, Setup};
-use crate::ledger::{Arrival, Held, Ledger, Requeued, Slot, Summary, Wake, Why};
+use crate::ledger::{Again, Arrival, Held, Ledger, Requeued, Slot, Summary, Wake, Why};
 use crate::ledger::{Holder, Who};
 use crate::sys::chrdev::{POLL_HUP, POLL_IN, POLL_MSG};
 use crate::sys::disk::{Disk, Queue};
 use crate::sys::request::{Request, Status};
 use crate::sys::task::{self, NoBottomHalves, ProcessRef};
+use crate::sys::trace;
 use crate::sys::work::{ModuleRef, WorkQueue};
 use crate::Store;
 use kernel::fs::File;
@@ -343,8 +344,11 @@ impl Device {
             drop(ledger);
             let last = ended.last().is_none_or(Option::is_none);
             let off = NoBottomHalves::new();
-            for request in ended.into_iter().flatten() {
-                request.end(Status::IO_ERROR, &off);
+            for gone in ended.into_iter().flatten() {
+                if trace::end_is_on() {
+                    trace::end(self.number, &gone, Status::IO_ERROR);
+                }
+                gone.request.end(Status::IO_ERROR, &off);
             }
             if last {
                 return;
@@ -365,7 +369,10 @@ impl Device {
         which: impl Fn(&Held<'_, ProcessRef>) -> bool,
     ) -> Requeued {
         let now = task::now();
-        let outcome = self.ledger.lock().requeue(why, now, which);
+        let outcome = self
+            .ledger
+            .lock()
+            .requeue(why, now, which, self.onlooker(why));
         self.after_requeue(&outcome);
         outcome
     }
@@ -376,9 +383,20 @@ impl Device {
         let now = task::now();
         let mut ledger = self.ledger.lock();
         let requeue = !ledger.policies().keep_on_close;
-        let outcome = ledger.close(file, requeue, dying, now);
+        let onlooker = self.onlooker(Why::Closed(dying));
+        let outcome = ledger.close(file, requeue, dying, now, onlooker);
         drop(ledger);
         self.after_requeue(&outcome);
+    }
+
+    /// Tells whoever traces of what is offered again.
+    fn onlooker(&self, why: Why) -> impl FnMut(&Again<'_, Request, ProcessRef>) {
+        let number = self.number;
+        move |again| {
+            if trace::requeue_is_on() {
+                trace::requeue(number, why, again);
+            }
+        }
     }
 
     fn after_requeue(&self, outcome: &Requeued) {
@@ -529,6 +547,8 @@ impl Device {
                 requeued: from.requeued,
                 failed: from.failed,
                 bytes: from.bytes,
+                total_ns: from.total,
+                service_ns: from.service,
             };
             errors = errors.saturating_add(from.failed);
         }
@@ -564,7 +584,14 @@ impl Queue for Device {
             v1,
         };
         let now = task::now();
-        let wake = self.ledger.lock().enqueue(tag, arrival, request, now)?;
+        let mut ledger = self.ledger.lock();
+        if trace::queue_is_on() {
+            if let Some(id) = ledger.next_id(tag) {
+                trace::queue(self.number, id, &request);
+            }
+        }
+        let wake = ledger.enqueue(tag, arrival, request, now)?;
+        drop(ledger);
         self.wake(wake);
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::exchange::finish_one;
 use crate::ledger::{Finish, Op};
 use crate::shape::{self, Bad};
 use crate::sys::request::{Request, Status};
+use crate::sys::trace;
 use crate::sys::user;
 use crate::transfer;
 use crate::Store;
@@ -114,6 +115,9 @@ pub(crate) fn get_bio(device: &Arc<Device>, argument: u64) -> Result {
     let mut header: XfrHdr = user::read(argument)?;
     let mut vectors = vectors()?;
     let shown = device.ledger.lock().v1_next(|id, request| {
+        if trace::get_is_on() {
+            trace::show(device.number(), id, request);
+        }
         header.id = id;
         header.sector = request.sector();
         header.command = command_of(request.op());
@@ -151,7 +155,12 @@ pub(crate) fn put_bio(device: &Arc<Device>, argument: u64) -> Result {
     let mut ours = vectors()?;
     for _ in 0..=transfer::TRIES {
         let begun = device.ledger.lock().finish_begin(header.id, true);
-        let finish = begun.map_err(|_| enomsg())?;
+        let finish = begun.map_err(|_| {
+            if trace::put_is_on() {
+                trace::put_refused(device.number(), header.id, enomsg().to_errno());
+            }
+            enomsg()
+        })?;
         let count = describe(&finish.request, &mut ours);
         let same = finish.request.sector() == header.sector
             && count == header.vec_count

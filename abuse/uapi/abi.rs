@@ -375,6 +375,10 @@ pub struct OpStats {
     pub failed: u64,
     /// Bytes of the requests in `done`.
     pub bytes: u64,
+    /// Nanoseconds from arrival to completion of the requests in `done`, added up.
+    pub total_ns: u64,
+    /// Of that, in the hands of the worker that held the request last.
+    pub service_ns: u64,
 }
 
 /// `struct abuse_status`: everything about one device.
@@ -558,8 +562,8 @@ const _: () = assert!(size_of::<Done>() == 32);
 const _: () = assert!(size_of::<Take>() == 48);
 const _: () = assert!(size_of::<Exchange>() == 88);
 const _: () = assert!(size_of::<Setup>() == 128);
-const _: () = assert!(size_of::<OpStats>() == 48);
-const _: () = assert!(size_of::<Status>() == 544);
+const _: () = assert!(size_of::<OpStats>() == 64);
+const _: () = assert!(size_of::<Status>() == 640);
 const _: () = assert!(size_of::<Requeue>() == 56);
 const _: () = assert!(size_of::<Reconnect>() == 64);
 const _: () = assert!(size_of::<Reset>() == 32);

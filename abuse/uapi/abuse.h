@@ -250,7 +250,7 @@ enum {
 	ABUSE_STATE_GONE	= 4,	/* the device was removed */
 };
 
-/* Per operation, since the last set-up. 48 bytes. */
+/* Per operation, since the last set-up. 64 bytes. */
 struct abuse_op_stats {
 	__aligned_u64 queued;	/* requests that came */
 	__aligned_u64 taken;	/* claims handed out, redeliveries included */
@@ -258,13 +258,15 @@ struct abuse_op_stats {
 	__aligned_u64 requeued;	/* claims taken back */
 	__aligned_u64 failed;	/* requests that ended with an error */
 	__aligned_u64 bytes;	/* of the requests in done */
+	__aligned_u64 total_ns;	/* from arrival to completion of the requests in done, added up */
+	__aligned_u64 service_ns;	/* of that, in the hands of the worker that held the request last */
 };
 
 /* abuse_status.abi_features */
 #define ABUSE_ABI_EXCHANGE	0x1
 #define ABUSE_ABI_V1		0x2
 
-/* Everything about one device. Needs no write access. 544 bytes. */
+/* Everything about one device. Needs no write access. 640 bytes. */
 struct abuse_status {
 	__u32	size;		/* in: sizeof(struct abuse_status) */
 	__u32	abi_version;	/* ABUSE_ABI_VERSION */

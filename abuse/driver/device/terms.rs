@@ -32,7 +32,10 @@ impl Device {
         let forced = call.flags & abi::RC_FORCE != 0;
         let why = if forced { Why::Forced } else { Why::Asked };
         let now = task::now();
-        let done = this.ledger.lock().reconnect(why, now, policies(&changed));
+        let done = this
+            .ledger
+            .lock()
+            .reconnect(why, now, policies(&changed), this.onlooker(why));
         if !done.0.is_in_vain() {
             let turned = shape.features ^ changed.features;
             if turned & abi::F_READ_ONLY != 0 {

@@ -152,6 +152,8 @@ structs! {
         requeued = requeued,
         failed = failed,
         bytes = bytes,
+        total_ns = total_ns,
+        service_ns = service_ns,
     }
     abuse_status = Status {
         size = size,

@@ -16,6 +16,7 @@
 //! | [`Supervise`], [`Supervisor`] | `abuse-supervisor` and its workers |
 //! | [`stress`](stress::stress) | a file system under load while workers are killed |
 //! | [`Listener`] | the other end of NOTIFY_SOCKET |
+//! | [`Trace`](trace::Trace) | what the driver traces |
 //! | [`wait_until`], [`wait_for`], [`Pending`] | waiting, with a deadline |
 
 pub mod command;
@@ -33,6 +34,7 @@ pub mod raw;
 pub mod stress;
 pub mod supervisor;
 mod sys;
+pub mod trace;
 pub mod udev;
 pub mod v1;
 pub mod wait;

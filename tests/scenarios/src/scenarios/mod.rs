@@ -120,6 +120,8 @@ scenarios! {
     the_only_worker_killed_is_replaced_without_an_error,
     the_only_worker_may_die,
     the_right_to_call_lies_in_the_descriptor,
+    trace_cmd_records_what_the_driver_does,
+    tracepoints_tell_the_story_of_a_request,
     udev_names_what_is_live_and_reads_nothing_else,
     v1_calls_survive_any_address,
     v1_put_answers_in_the_order_of_2009,
