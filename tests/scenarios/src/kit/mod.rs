@@ -17,6 +17,7 @@
 //! | [`wait_until`], [`wait_for`], [`Pending`] | waiting, with a deadline |
 
 pub mod command;
+pub mod detectors;
 pub mod direct;
 pub mod disk;
 pub mod example;
