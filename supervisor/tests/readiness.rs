@@ -37,6 +37,7 @@ fn the_watchdog_hears_of_the_loop() {
         command.env("WATCHDOG_USEC", "100000");
     });
     scene.wait_told("WATCHDOG=1", 5);
+    scene.wait_entries("start", 1);
     let worker = scene.of("start")[0].pid;
     let environment = std::fs::read(format!("/proc/{worker}/environ")).unwrap();
     assert!(!String::from_utf8_lossy(&environment).contains("WATCHDOG"));
