@@ -95,6 +95,7 @@ struct End {
     spoilt: bool,
     took: Duration,
     outputs: Vec<(String, String)>,
+    figures: String,
     log: Option<KernelLog>,
 }
 
@@ -103,7 +104,8 @@ impl End {
     fn tell(&mut self, name: &str) {
         let seconds = self.took.as_secs_f32();
         match &self.verdict {
-            Verdict::Passed => println!("ok {name} {seconds:.1}s"),
+            Verdict::Passed if self.figures.is_empty() => println!("ok {name} {seconds:.1}s"),
+            Verdict::Passed => println!("ok {name} {seconds:.1}s ({})", self.figures),
             Verdict::Skipped(reason) => println!("skipped {name}: {reason}"),
             Verdict::Failed(reason) => {
                 println!("FAILED {name} {seconds:.1}s: {reason}");
@@ -120,9 +122,11 @@ fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
     let mut log = KernelLog::begin(&format!("abuse-scenarios: begin {}", scenario.name));
     let mut spoilt = false;
     let mut outputs = Vec::new();
+    let mut figures = String::new();
     let result = Guest::new(clock.clone()).and_then(|guest| {
         let result = guarded(|| (scenario.run)(&guest)).and_then(|()| guarded(|| guest.check()));
         outputs = guest.outputs();
+        figures = guest.figures();
         let tidied = guarded(|| guest.tidy());
         spoilt = !matches!(tidied, Ok(true));
         result.and(tidied.map(drop))
@@ -150,6 +154,7 @@ fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
         spoilt,
         took: started.elapsed(),
         outputs,
+        figures,
         log: log.ok(),
     }
 }

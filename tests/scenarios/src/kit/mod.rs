@@ -21,6 +21,7 @@ pub mod detectors;
 pub mod direct;
 pub mod disk;
 pub mod example;
+pub mod faults;
 pub mod fio;
 pub mod guest;
 pub mod kernel_log;

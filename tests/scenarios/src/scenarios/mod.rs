@@ -35,6 +35,7 @@ scenarios! {
     a_client_of_2009_serves_reads_and_writes,
     a_dead_workers_read_is_finished_by_another,
     a_dead_workers_write_is_finished_by_another,
+    a_failing_allocation_or_copy_loses_nothing,
     a_file_system_is_whole_after_a_remount,
     a_lease_that_is_over_offers_reads_again,
     a_mounted_file_system_never_writes_into_a_successor,
