@@ -35,11 +35,11 @@ crimes! {
     3 lock_inversion "possible circular locking dependency",
     4 sleep_in_atomic "BUG: sleeping function called from invalid context",
     5 list_corruption "list_del corruption",
-    8 free_active_timer "WARNING: ",
+    8 free_active_timer "debug_print_object",
     1 use_after_free "BUG: KASAN: slab-use-after-free",
     2 out_of_bounds "BUG: KASAN: slab-out-of-bounds",
     7 hung_task "INFO: task .* blocked for more than",
-    6 leak "detectors",
+    6 leak "the kernel lost memory: .* (size 192): comm \"insmod\"",
 }
 
 /// Where the guest finds the module.

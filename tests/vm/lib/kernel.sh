@@ -33,7 +33,7 @@ use_kernel() {
     KERNEL_DIR=$BUILD_ROOT$KERNEL_IN_ROOT
     BOOT=boot-$(printf '%s\n' 1 "${FAST_MODULES[@]}" | digest)
     # Of the debug kernel nothing is left to make it from anew.
-    [ "$KERNEL" != debug ] || BOOT=boot-whole
+    [ "$KERNEL" != debug ] || BOOT="boot-whole"
     BOOT_DIR=$KERNEL_DIR/$BOOT
     RELEASE=
     if [ -e "$KERNEL_DIR/release" ]; then

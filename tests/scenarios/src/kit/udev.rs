@@ -4,8 +4,11 @@
 //! requests keep it waiting.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
+
+use super::detectors::patience;
 
 /// While this lives, udevd looks at nothing.
 #[derive(Debug)]
@@ -28,8 +31,9 @@ pub fn settle() -> Result<()> {
     if !std::path::Path::new("/run/udev/control").exists() {
         return Ok(());
     }
+    let limit = patience(Duration::from_secs(20)).as_secs();
     let status = Command::new("udevadm")
-        .args(["settle", "--timeout=20"])
+        .args(["settle", &format!("--timeout={limit}")])
         .status()
         .context("udevadm settle")?;
     ensure!(status.success(), "udevd still waits for a disk");

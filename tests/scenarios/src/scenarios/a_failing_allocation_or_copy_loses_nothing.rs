@@ -18,6 +18,9 @@ use crate::kit::{skip, wait_until, Direct, Disk, Guest, PATIENCE};
 const LENGTH: usize = 16 << 10;
 const SHAPE: &str = "size=16M,bs=512,depth=4,queues=1";
 
+/// Fails everything of a call; how much that was.
+type Sweep = fn(&Disk<'_>) -> Result<u32>;
+
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let Some(mut faults) = Faults::new()? else {
         return skip("this kernel does not fail on request: make test KERNEL=debug");
@@ -33,7 +36,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         figures.push(format!("{failures} {what}"));
     }
     let disk = guest.disk(SHAPE)?;
-    let sweeps: [(&str, fn(&Disk<'_>) -> Result<u32>); 9] = [
+    let sweeps: [(&str, Sweep); 9] = [
         ("open", open),
         ("STATUS", status),
         ("poll", poll),

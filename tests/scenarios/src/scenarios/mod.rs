@@ -38,6 +38,7 @@ scenarios! {
     a_failing_allocation_or_copy_loses_nothing,
     a_file_system_is_whole_after_a_remount,
     a_lease_that_is_over_offers_reads_again,
+    a_load_that_lacks_memory_leaves_nothing,
     a_mounted_file_system_never_writes_into_a_successor,
     a_new_supervisor_adopts_the_workers,
     a_reset_ends_supervisor_and_workers,
