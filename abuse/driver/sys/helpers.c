@@ -8,6 +8,7 @@
 #include <linux/blkdev.h>
 #include <linux/bottom_half.h>
 #include <linux/eventpoll.h>
+#include <linux/fault-inject-usercopy.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/pid.h>
@@ -51,13 +52,16 @@ static_assert((__force u32)EPOLLHUP == 0x10);
 static_assert((__force u32)EPOLLRDNORM == 0x40);
 static_assert((__force u32)EPOLLMSG == 0x400);
 
-/* Bytes of a page that lie at @offset, to user space; true if all were copied. Never faults. */
+/*
+ * Bytes of a page that lie at @offset, to user space; true if all were copied. Never faults, but
+ * fails on request like copy_to_user(), of which these are the unchecked inside.
+ */
 bool abuse_page_to_user(void __user *to, struct page *page, unsigned int offset, unsigned int len)
 {
 	const void *from = page_address(page) + offset;
 	unsigned long left;
 
-	if (!access_ok(to, len))
+	if (should_fail_usercopy() || !access_ok(to, len))
 		return false;
 	pagefault_disable();
 	instrument_copy_to_user(to, from, len);
@@ -73,7 +77,7 @@ bool abuse_page_from_user(struct page *page, unsigned int offset, const void __u
 	void *to = page_address(page) + offset;
 	unsigned long left;
 
-	if (!access_ok(from, len))
+	if (should_fail_usercopy() || !access_ok(from, len))
 		return false;
 	barrier_nospec();
 	pagefault_disable();

@@ -36,6 +36,7 @@ pub struct Guest {
 #[derive(Default)]
 struct Made {
     outputs: Vec<(String, File, File)>,
+    figures: Vec<String>,
 }
 
 /// Why a scenario cannot be run here.
@@ -128,6 +129,16 @@ impl Guest {
     /// Gives the scenario so long, from now, instead of three minutes.
     pub fn allow(&self, time: Duration) {
         self.clock.allow(time);
+    }
+
+    /// Something that was counted, to stand behind the scenario's name when it has passed.
+    pub fn figure(&self, text: String) {
+        self.made().figures.push(text);
+    }
+
+    /// What was counted.
+    pub(crate) fn figures(&self) -> String {
+        self.made().figures.join("; ")
     }
 
     /// Keeps udevd from reading disks as long as the result lives, for scenarios that count

@@ -20,9 +20,11 @@
 //! | [`wait_until`], [`wait_for`], [`Pending`] | waiting, with a deadline |
 
 pub mod command;
+pub mod detectors;
 pub mod direct;
 pub mod disk;
 pub mod example;
+pub mod faults;
 pub mod fio;
 pub mod guest;
 pub mod kernel_log;
