@@ -105,7 +105,8 @@ impl kernel::Module for Abuse {
         }
         // Last, when nothing can fail any more: a node may be opened at once.
         for number in 0..count {
-            let published = table::find(number).map_or(Err(ENODEV), |device| table::publish(&device));
+            let published =
+                table::find(number).map_or(Err(ENODEV), |device| table::publish(&device));
             if let Err(error) = published {
                 pr_err!("abctl{} is not visible: {:?}\n", number, error);
             }

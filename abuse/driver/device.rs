@@ -42,8 +42,8 @@ use kernel::fs::File;
 use kernel::impl_has_work;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::poll::{PollCondVar, PollTable};
 use kernel::sync::lock::{mutex::MutexBackend, Guard};
+use kernel::sync::poll::{PollCondVar, PollTable};
 use kernel::sync::{Arc, CondVar, CondVarTimeoutResult, Mutex, SpinLock};
 use kernel::time::{msecs_to_jiffies, Jiffies};
 use kernel::workqueue::Work;
@@ -236,12 +236,7 @@ impl Device {
         // Before the disk: it may be opened as soon as it is there.
         let old = this.ledger.lock().configure(slots, scratch, policies);
         drop(old);
-        let disk = Disk::new(
-            this.number,
-            shape,
-            this.node.lock().as_ref(),
-            this.clone(),
-        );
+        let disk = Disk::new(this.number, shape, this.node.lock().as_ref(), this.clone());
         match disk {
             Ok(disk) => {
                 *life = Life::Ready {

@@ -25,7 +25,7 @@ impl Name {
         let end = bytes.iter().position(|&byte| byte == 0)?;
         let (name, rest) = bytes.split_at_checked(end)?;
         let good = |&byte: &u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
-        let harmless = name.iter().all(good) && !matches!(name.first(), Some(b'.' | b'-'));
+        let harmless = name.iter().all(good) && !matches!(name.first(), Some(b'.' | b'+' | b'-'));
         let clean = rest.iter().all(|&byte| byte == 0);
         // INVARIANT: `end` is where the first NUL is.
         (harmless && clean && !means_a_number(name)).then_some(Name(*bytes))

@@ -113,9 +113,7 @@ pub(crate) fn enter(number: Option<u32>, name: Name) -> Result<Arc<Device>> {
     table.sequence = table.sequence.wrapping_add(1);
     let device = Device::new(number, table.sequence, name, work)?;
     table.devices.reserve(1, GFP_KERNEL)?;
-    let entered = table
-        .devices
-        .insert_within_capacity(place, device.clone());
+    let entered = table.devices.insert_within_capacity(place, device.clone());
     entered.map_err(|_| ENOMEM)?;
     Ok(device)
 }

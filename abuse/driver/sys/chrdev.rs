@@ -93,14 +93,12 @@ unsafe impl Sync for Nodes {}
 
 impl Nodes {
     /// Registers `count` minor numbers under a name for /proc/devices. No node is visible yet.
-    pub(crate) fn new<T: Node>(
-        class: Arc<Class>,
-        name: &'static CStr,
-        count: u32,
-    ) -> Result<Self> {
+    pub(crate) fn new<T: Node>(class: Arc<Class>, name: &'static CStr, count: u32) -> Result<Self> {
         let mut dev: bindings::dev_t = 0;
         // SAFETY: The name is static.
-        to_result(unsafe { bindings::alloc_chrdev_region(&mut dev, 0, count, name.as_char_ptr()) })?;
+        to_result(unsafe {
+            bindings::alloc_chrdev_region(&mut dev, 0, count, name.as_char_ptr())
+        })?;
         let region = Region { dev, count };
         // SAFETY: A cdev may be zero before it is initialised.
         let cdev: bindings::cdev = unsafe { core::mem::zeroed() };
