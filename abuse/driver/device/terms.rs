@@ -26,7 +26,7 @@ impl Device {
     pub(crate) fn reconnect(this: &Arc<Self>, call: &Reconnect) -> Result<(Requeued, u32, u32)> {
         let mut life = this.life.lock();
         let Life::Ready { disk, shape, .. } = &mut *life else {
-            return Err(ENXIO);
+            return Err(this.absence());
         };
         let changed = shape::changed(shape, call);
         let forced = call.flags & abi::RC_FORCE != 0;

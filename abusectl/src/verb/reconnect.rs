@@ -37,7 +37,7 @@ pub struct Args {
 /// Reconnects.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let usage = |why| Failure::usage(why).hint(KEYS_HINT);
-    let (number, words) = keys::split(&args.words).map_err(usage)?;
+    let (target, words) = keys::split(&args.words).map_err(usage)?;
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
     words.push("reconnect");
     if args.read_only {
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Err(usage("only policies can be changed".into()));
     };
     how.force = args.force;
-    let device = choose::open(number, Want::SetUp, Access::Write)?;
+    let device = choose::open(target.as_ref(), Want::SetUp, Access::Write)?;
     reconnect(&device, &how)
 }
 

@@ -28,6 +28,7 @@ pub mod faults;
 pub mod fio;
 pub mod guest;
 pub mod kernel_log;
+pub mod kernel_memory;
 pub mod layer;
 pub mod mount;
 pub mod notify;
