@@ -170,7 +170,7 @@ fn what_2009_refused_is_refused() {
 #[test]
 fn flags_that_2009_did_not_know_are_not_looked_at() {
     let mut info = info();
-    info.flags = !0 & !abi::FLAGS_READ_ONLY;
+    info.flags = !abi::FLAGS_READ_ONLY;
     let setup = of_2009(&info, false, PAGE).unwrap();
     assert_eq!(setup.features, abi::F_WRITE_THROUGH | abi::F_NO_FUA);
 }
