@@ -72,7 +72,10 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let table = format!("label: gpt\nsize=8M, uuid={PART}\n");
     guest
         .command("sh")
-        .args(["-c", "printf '%s' \"$1\" | sfdisk --quiet --wipe always \"$0\""])
+        .args([
+            "-c",
+            "printf '%s' \"$1\" | sfdisk --quiet --wipe always \"$0\"",
+        ])
         .arg(other.path())
         .arg(&table)
         .ok()?;

@@ -132,7 +132,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         (
             "id",
             XfrHdr {
-                id: shown.id ^ 1 << 40,
+                id: shown.id ^ (1 << 40),
                 ..shown
             },
         ),
