@@ -90,8 +90,8 @@ fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
         let result = guarded(|| (scenario.run)(&guest)).and_then(|()| guarded(|| guest.check()));
         outputs = guest.outputs();
         let tidied = guarded(|| guest.tidy());
-        spoilt = !matches!(tidied, Ok(true));
-        result.and(tidied.map(drop))
+        spoilt = tidied.is_err();
+        result.and(tidied)
     });
     let result = match &mut log {
         Ok(log) => result.and_then(|()| clean(log)),

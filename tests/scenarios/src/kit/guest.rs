@@ -177,9 +177,9 @@ impl Guest {
         Ok(())
     }
 
-    /// Takes away whatever is left, also behind one that failed. An error, or `false`, means that
-    /// the machine is no place to run anything else: `false` says that no disk of ours is to blame.
-    pub(crate) fn tidy(&self) -> Result<bool> {
+    /// Takes away whatever is left, also behind one that failed. An error means that the machine is
+    /// no place to run anything else.
+    pub(crate) fn tidy(&self) -> Result<()> {
         kill_children();
         unmount_all();
         for device in set_up()? {
@@ -200,19 +200,14 @@ impl Guest {
             kill_children();
             children().is_empty()
         })?;
-        if let Err(error) = udev::settle() {
-            let stuck = udev::stuck();
-            ensure!(stuck.is_empty(), "{error:#}: {}", stuck.join("; "));
-            eprintln!("abuse-scenarios: udevd is busy with itself; a fresh guest goes on");
-            return Ok(false);
-        }
+        udev::settle()?;
         fs::remove_dir_all(SCRATCH).context(SCRATCH)?;
         for entry in fs::read_dir("/dev/shm")?.flatten() {
             if entry.file_name().to_string_lossy().starts_with("abuse-") {
                 fs::remove_file(entry.path())?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -89,6 +89,7 @@ scenarios! {
     the_module_goes_only_when_nobody_needs_it,
     the_only_worker_killed_is_replaced_without_an_error,
     the_only_worker_may_die,
+    udev_names_what_is_live_and_reads_nothing_else,
     v1_put_answers_in_the_order_of_2009,
     v1_reconnect_changes_read_only_and_nothing_else,
     v1_requests_take_turns_until_they_are_put,
