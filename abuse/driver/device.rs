@@ -89,6 +89,9 @@ pub(crate) struct Device {
     settled: CondVar,
     /// Whether a worker has come since the last set-up.
     live: Atomic<u32>,
+    /// Whether the disk refuses writes: the block layer only says so, and lets through what a
+    /// filesystem sends that was mounted before.
+    read_only: Atomic<u32>,
     files: Atomic<u64>,
     #[pin]
     teardown: Work<Device, TEARDOWN>,
@@ -154,6 +157,7 @@ impl Device {
                 life <- new_mutex!(Life::Empty),
                 settled <- new_condvar!(),
                 live: Atomic::new(0),
+                read_only: Atomic::new(0),
                 files: Atomic::new(0),
                 teardown <- new_work!("abuse::teardown"),
                 welcome <- new_work!("abuse::welcome"),
@@ -199,6 +203,8 @@ impl Device {
             keep_on_close: shape.policies & abi::P_KEEP_ON_CLOSE != 0,
         };
         this.live.store(0, Relaxed);
+        let read_only = shape.features & abi::F_READ_ONLY != 0;
+        this.read_only.store(read_only.into(), Relaxed);
         // Before the disk: it may be opened as soon as it is there.
         let old = this.ledger.lock().configure(slots, scratch, policies);
         drop(old);
@@ -302,6 +308,7 @@ impl Device {
         let Life::Ready { disk, shape, .. } = &mut *life else {
             return Err(ENXIO);
         };
+        self.read_only.store(read_only.into(), Relaxed);
         disk.set_read_only(read_only);
         if read_only {
             shape.features |= abi::F_READ_ONLY;
@@ -583,6 +590,9 @@ impl Queue for Device {
         let Some(op) = request.op() else {
             return Err(request);
         };
+        if op.changes_data() && self.read_only.load(Relaxed) != 0 {
+            return Err(request);
+        }
         let v1 = match op {
             crate::ledger::Op::Read | crate::ledger::Op::Write => !request.fua(),
             crate::ledger::Op::Flush => true,

@@ -70,6 +70,11 @@ impl Op {
     pub(crate) fn modifies(self) -> bool {
         !matches!(self, Op::Read)
     }
+
+    /// Whether the disk reads differently after it: what a read-only one refuses.
+    pub(crate) fn changes_data(self) -> bool {
+        !matches!(self, Op::Read | Op::Flush)
+    }
 }
 
 /// What the ledger needs to know of a request when it arrives.

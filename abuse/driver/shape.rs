@@ -72,9 +72,10 @@ pub(crate) fn settle(asked: &Setup, cpus: u32, page: u32) -> Result<Setup, Bad> 
         &mut shape.adjusted,
         abi::ADJ_IO_MIN,
     );
+    // The block layer would round it by itself, and tell nobody.
     multiple(
         &mut shape.io_opt,
-        block,
+        shape.physical_block,
         &mut shape.adjusted,
         abi::ADJ_IO_OPT,
     );
@@ -135,20 +136,20 @@ pub(crate) fn settle(asked: &Setup, cpus: u32, page: u32) -> Result<Setup, Bad> 
         &mut shape.adjusted,
         abi::ADJ_DISCARD,
     );
-    shape.discard_granularity = or_default(asked.discard_granularity, block);
+    shape.discard_granularity = or_default(asked.discard_granularity, shape.physical_block);
     if !shape.discard_granularity.is_power_of_two() {
         return Err(Bad::Invalid);
     }
     let most = 1 << 30;
     clamp(
         &mut shape.discard_granularity,
-        block,
+        shape.physical_block,
         most,
         &mut shape.adjusted,
         abi::ADJ_DISCARD,
     );
-    // The block layer splits no discard below these.
-    let least = shape.discard_granularity.max(shape.physical_block);
+    // The block layer splits no discard below this.
+    let least = shape.discard_granularity;
     let most = !(least - 1);
     clamp(
         &mut shape.max_discard_bytes,

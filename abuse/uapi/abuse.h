@@ -225,7 +225,7 @@ struct abuse_setup {
 	__u32	logical_block;	/* bytes, a power of two from 512 to 64 KiB (default 4096) */
 	__u32	physical_block;	/* bytes, a power of two, at least logical_block */
 	__u32	io_min;		/* bytes, smallest I/O without a penalty */
-	__u32	io_opt;		/* bytes, best I/O size */
+	__u32	io_opt;		/* bytes, best I/O size: a multiple of physical_block */
 	__u32	max_bytes;	/* bytes of the largest request (default 1 MiB) */
 	__u32	depth;		/* requests per hardware queue (default 128) */
 	__u32	queues;		/* hardware queues (default 1) */
@@ -233,7 +233,7 @@ struct abuse_setup {
 	__u32	features;	/* ABUSE_F_* */
 	__u32	policies;	/* ABUSE_P_* */
 	__u32	max_attempts;	/* deaths after which a request fails; 0: no limit */
-	__u32	discard_granularity;	/* bytes (default logical_block) */
+	__u32	discard_granularity;	/* bytes (default physical_block) */
 	__aligned_u64 lease_ns;		/* re-offer what was taken longer ago, within the fencing rule; 0: off */
 	__aligned_u64 no_server_ns;	/* fail when the oldest unclaimed request is older; 0: queue for ever */
 	__u32	max_discard_bytes;	/* of one discard, zeroing or erase (default 1 GiB) */

@@ -276,6 +276,8 @@ fn limits(shape: &abi::Setup) -> bindings::queue_limits {
     limits.io_min = shape.io_min;
     limits.io_opt = shape.io_opt;
     limits.max_hw_sectors = shape.max_bytes >> 9;
+    // Else the block layer stops at 4 MiB, whatever the hardware takes.
+    limits.max_user_sectors = limits.max_hw_sectors;
     limits.max_segments = shape.max_segments as u16;
     limits.max_segment_size = u32::MAX;
     if !has(abi::F_WRITE_THROUGH) {

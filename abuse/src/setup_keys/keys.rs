@@ -183,7 +183,7 @@ pub const KEYS: &[Key] = &[
     key!(
         "discard_granularity",
         Bytes32(|setup, bytes| setup.discard_granularity = bytes),
-        "smallest discard (default: the block size)"
+        "smallest discard (default: the physical block size)"
     ),
     key!(
         "max_discard",

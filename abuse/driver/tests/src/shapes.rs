@@ -75,6 +75,21 @@ fn a_physical_block_is_at_least_a_logical_one() {
     );
 }
 
+/// The block layer rounds by the physical block in silence, so the shape does it first.
+#[test]
+fn best_io_and_discards_come_in_physical_blocks() {
+    let disk = settled(|setup| setup.physical_block = 16384).unwrap();
+    assert_eq!((disk.discard_granularity, disk.io_opt), (16384, 0));
+    assert_eq!(disk.adjusted, 0);
+    let disk = settled(|setup| {
+        (setup.physical_block, setup.io_opt) = (16384, 20480);
+        setup.discard_granularity = 4096;
+    })
+    .unwrap();
+    assert_eq!((disk.discard_granularity, disk.io_opt), (16384, 16384));
+    assert_eq!(disk.adjusted, abi::ADJ_IO_OPT | abi::ADJ_DISCARD);
+}
+
 #[test]
 fn what_is_unknown_or_reserved_is_refused() {
     let bad: [fn(&mut Setup); 4] = [
