@@ -148,7 +148,7 @@ fn set_up_if_empty(device: &Device, setup: &Setup) -> Result<(), Failure> {
 fn open(spec: &Spec, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
     Ok(match spec {
         Spec::Null => Box::new(Null),
-        Spec::Ram { name } => Box::new(Ram::open(name, setup.bytes)?),
+        Spec::Ram { name } => Box::new(Ram::for_disk(name, setup)?),
         Spec::File {
             path,
             buffered,
