@@ -13,6 +13,7 @@
 //! | [`Direct`] | one read or write of a disk, as one request; also in the background |
 //! | [`Fio`] | load, verified |
 //! | [`Supervise`], [`Supervisor`] | `abuse-supervisor` and its workers |
+//! | [`stress`](stress::stress) | a file system under load while workers are killed |
 //! | [`Listener`] | the other end of NOTIFY_SOCKET |
 //! | [`wait_until`], [`wait_for`], [`Pending`] | waiting, with a deadline |
 
@@ -27,6 +28,7 @@ pub mod mount;
 pub mod notify;
 pub mod puppet;
 pub mod raw;
+pub mod stress;
 pub mod supervisor;
 mod sys;
 pub mod udev;
