@@ -127,6 +127,7 @@ scenarios! {
     the_example_in_c_serves_a_file_system,
     the_example_in_python_serves_a_file_system,
     the_example_in_rust_serves_a_file_system,
+    the_largest_request_comes_whole,
     the_module_goes_only_when_nobody_needs_it,
     the_only_worker_killed_is_replaced_without_an_error,
     the_only_worker_may_die,
