@@ -46,7 +46,7 @@ pub(crate) fn exchange(
     let (alive, epoch) = (ledger.is_alive(), ledger.epoch());
     drop(ledger);
     if !alive {
-        return Err(ENXIO);
+        return Err(device.absence());
     }
     call.epoch = epoch;
     let (completed, failed) = complete(device, call)?;
@@ -463,7 +463,7 @@ impl Chunk {
         let mut ledger = device.ledger.lock();
         loop {
             if !ledger.is_alive() {
-                return Err(ENXIO);
+                return Err(device.absence());
             }
             let mut count = 0;
             let mut too_big = false;

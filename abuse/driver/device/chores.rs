@@ -32,7 +32,12 @@ impl WorkItem<TEARDOWN> for Device {
         this.retire();
         // Before it is said that all is over: the module's exit waits for this work.
         drop(module);
-        *this.life.lock() = Life::Empty;
+        let mut life = this.life.lock();
+        *life = Life::Empty;
+        if this.is_gone() {
+            this.bury();
+        }
+        drop(life);
         this.settled.notify_all();
         this.wake(Wake::everybody());
     }

@@ -4,6 +4,7 @@
 //!
 //! C headers: `include/linux/blk-mq.h`, `include/linux/blkdev.h`.
 
+use super::chrdev::Visible;
 use super::ffi;
 use super::request::{Request, Status};
 use crate::abi;
@@ -45,9 +46,14 @@ unsafe impl<T: Queue> Send for Disk<T> {}
 unsafe impl<T: Queue> Sync for Disk<T> {}
 
 impl<T: Queue> Disk<T> {
-    /// Makes the disk /dev/abuse`number` of a shape that was checked before. Partitions are not
-    /// looked for until [`Disk::scan`].
-    pub(crate) fn new(number: u32, shape: &abi::Setup, data: Arc<T>) -> Result<Self> {
+    /// Makes the disk /dev/abuse`number` of a shape that was checked before, in sysfs below the node
+    /// that controls it. Partitions are not looked for until [`DiskRef::scan`].
+    pub(crate) fn new(
+        number: u32,
+        shape: &abi::Setup,
+        parent: Option<&Visible>,
+        data: Arc<T>,
+    ) -> Result<Self> {
         let set = TagSet::new::<T>(shape)?;
         let mut limits = limits(shape);
         let queue_data: *const T = &*data;
@@ -73,10 +79,9 @@ impl<T: Queue> Disk<T> {
             // SAFETY: As above.
             unsafe { bindings::set_disk_ro(disk, true) };
         }
-        // SAFETY: As above; neither a parent nor attributes.
-        to_result(unsafe {
-            bindings::device_add_disk(core::ptr::null_mut(), disk, core::ptr::null_mut())
-        })?;
+        let parent = parent.map_or(core::ptr::null_mut(), Visible::device);
+        // SAFETY: As above; the parent is registered or none, and there are no attributes.
+        to_result(unsafe { bindings::device_add_disk(parent, disk, core::ptr::null_mut()) })?;
         core::mem::forget(unadded);
         let disk = NonNull::new(disk).ok_or(ENOMEM)?;
         // INVARIANT: Added above.
@@ -113,6 +118,18 @@ impl<T: Queue> Disk<T> {
         // SAFETY: Locked above.
         unsafe { bindings::mutex_unlock(lock) };
         Some(result)
+    }
+
+    /// Changes the capacity, and tells user space. Waits for nobody.
+    pub(crate) fn set_bytes(&self, bytes: u64) {
+        // SAFETY: Valid by the type invariant.
+        unsafe { bindings::set_capacity_and_notify(self.disk.as_ptr(), bytes >> 9) };
+    }
+
+    /// Where the last partition ends; it may come and go unless openers are excluded.
+    pub(crate) fn partitions_end(&self) -> u64 {
+        // SAFETY: Valid by the type invariant.
+        unsafe { ffi::abuse_disk_partitions_end(self.disk.as_ptr()) }.saturating_mul(512)
     }
 
     /// Makes the disk read-only, or writable again.

@@ -7,12 +7,14 @@
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/bottom_half.h>
+#include <linux/device.h>
 #include <linux/eventpoll.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/pid.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/sysfs.h>
 #include <linux/uaccess.h>
 
 #ifdef CONFIG_HIGHMEM
@@ -46,6 +48,7 @@ static_assert((__force u32)BLK_OPEN_READ == 1u << 0);
 /* sys/chrdev.rs */
 static_assert((__force u32)FMODE_WRITE == 0x2);
 static_assert((__force u32)EPOLLIN == 0x1);
+static_assert((__force u32)EPOLLERR == 0x8);
 static_assert((__force u32)EPOLLHUP == 0x10);
 static_assert((__force u32)EPOLLRDNORM == 0x40);
 static_assert((__force u32)EPOLLMSG == 0x400);
@@ -170,6 +173,40 @@ void abuse_disk_need_scan(struct gendisk *disk, bool need)
 	else
 		clear_bit(GD_NEED_PART_SCAN, &disk->state);
 }
+
+/* Where the last partition ends, in sectors. */
+u64 abuse_disk_partitions_end(struct gendisk *disk)
+{
+	struct block_device *part;
+	unsigned long index;
+	u64 end = 0;
+
+	rcu_read_lock();
+	xa_for_each_start(&disk->part_tbl, index, part, 1)
+		end = max_t(u64, end, part->bd_start_sect + bdev_nr_sectors(part));
+	rcu_read_unlock();
+	return end;
+}
+
+static ssize_t name_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%s\n", (const char *)dev_get_drvdata(dev));
+}
+static DEVICE_ATTR_RO(name);
+
+static struct attribute *node_attrs[] = {
+	&dev_attr_name.attr,
+	NULL,
+};
+
+static const struct attribute_group node_group = {
+	.attrs = node_attrs,
+};
+
+const struct attribute_group *abuse_node_groups[] = {
+	&node_group,
+	NULL,
+};
 
 void abuse_disk_uevent_change(struct gendisk *disk, char *state)
 {

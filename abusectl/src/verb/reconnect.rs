@@ -26,7 +26,7 @@ pub struct Args {
 
 /// Reconnects.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let device = choose::open(args.dev.number, Want::SetUp, Access::Write)?;
+    let device = choose::open(args.dev.target.as_ref(), Want::SetUp, Access::Write)?;
     let read_only = match (args.read_only, args.read_write) {
         (true, _) => Some(true),
         (_, true) => Some(false),

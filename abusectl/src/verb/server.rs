@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn serve(args: &Args) -> Result<(), Failure> {
-    let device = choose::open(args.dev.number, Want::SetUp, Access::Write)?;
+    let device = choose::open(args.dev.target.as_ref(), Want::SetUp, Access::Write)?;
     if let Some(setup) = &args.setup {
         set_up_if_empty(&device, setup)?;
     }

@@ -24,6 +24,7 @@ pub mod example;
 pub mod fio;
 pub mod guest;
 pub mod kernel_log;
+pub mod kernel_memory;
 pub mod mount;
 pub mod notify;
 pub mod puppet;
