@@ -21,6 +21,7 @@ impl WorkItem<TEARDOWN> for Device {
             return;
         };
         let remains = remains.take();
+        this.announce(&life);
         drop(life);
         let Some((disk, module)) = remains else {
             return;
@@ -34,6 +35,7 @@ impl WorkItem<TEARDOWN> for Device {
         drop(module);
         let mut life = this.life.lock();
         *life = Life::Empty;
+        this.announce(&life);
         if this.is_gone() {
             this.bury();
         }
@@ -59,6 +61,7 @@ impl WorkItem<WELCOME> for Device {
             }
             _ => return,
         };
+        this.announce(&life);
         drop(life);
         disk.announce(c"ABUSE_STATE=live");
         disk.scan(look);
