@@ -35,9 +35,10 @@ impl WorkItem<TEARDOWN> for Device {
         drop(module);
         let mut life = this.life.lock();
         *life = Life::Empty;
-        this.announce(&life);
         if this.is_gone() {
             this.bury();
+        } else {
+            this.announce(&life);
         }
         drop(life);
         this.settled.notify_all();

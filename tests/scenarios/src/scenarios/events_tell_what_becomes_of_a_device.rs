@@ -99,6 +99,24 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         );
         ensure!(said == expected, "{said:?}, not {expected:?}");
     }
+
+    // Removed with its disk it says so before that goes.
+    let added = registry.add(&NewDevice::numbered(NUMBER + 1))?;
+    Device::open(added.number.to_string())?.setup(&Setup::new(16 << 20))?;
+    registry.remove(added.number, Some(added.sequence), true, Some(PATIENCE))?;
+    heard(&monitor, "remove abctl702")?;
+    let text = monitor.stdout()?;
+    let told: Vec<String> = events(&text)
+        .into_iter()
+        .map(|event| event.story())
+        .collect();
+    let control = of(&told, "abctl702");
+    ensure!(
+        control[2..] == ["change abctl702 ABUSE_STATE=gone", "remove abctl702"],
+        "{control:#?}"
+    );
+    let at = |event: &str| told.iter().position(|told| told == event);
+    ensure!(at("change abctl702 ABUSE_STATE=gone") < at("remove abuse702"));
     drop(quiet);
     Ok(())
 }
