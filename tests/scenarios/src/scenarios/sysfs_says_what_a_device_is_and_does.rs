@@ -159,7 +159,8 @@ fn files(place: &Path) -> Result<BTreeSet<PathBuf>> {
         let entry = entry?;
         let name = entry.file_name().into_string().unwrap_or_default();
         match name.as_str() {
-            "dev" | "uevent" | "power" | "subsystem" | "block" => {}
+            "dev" | "uevent" | "power" | "subsystem" => {}
+            disk if disk.starts_with("abuse") => {}
             _ if entry.file_type()?.is_dir() => {
                 for inner in fs::read_dir(entry.path())? {
                     found.insert(Path::new(&name).join(inner?.file_name()));
