@@ -13,7 +13,7 @@ use crate::kit::{Guest, Output, PATIENCE};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let quiet = guest.hold_udev()?;
-    let disk = guest.disk("size=16M")?;
+    let disk = guest.disk("size=16M,bs=512")?;
     let (node, control) = (disk.path().display().to_string(), disk.control());
     let partition = PathBuf::from(format!("{node}p1"));
     let partscan = || guest.command("abusectl").args(["partscan", &control]);

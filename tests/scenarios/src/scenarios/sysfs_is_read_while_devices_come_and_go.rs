@@ -15,7 +15,7 @@ use nix::errno::Errno;
 
 use crate::kit::{wait_until, Guest, PATIENCE};
 
-const ROUNDS: u32 = 40;
+const ROUNDS: u32 = 12;
 /// Of the device; out of the way of those that are there.
 const NUMBER: u32 = 700;
 
