@@ -8,7 +8,7 @@ use anyhow::{ensure, Result};
 use crate::kit::{trace, Guest};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
-    let _quiet = guest.hold_udev()?;
+    let quiet = guest.hold_udev()?;
     let disk = guest.disk("size=16M")?;
     let _server = disk.serve("ram:traced")?;
     let (node, record) = (disk.path().display().to_string(), guest.file("trace.dat"));
@@ -33,5 +33,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
             "{event:?}"
         );
     }
+    // While somebody serves what udevd reads now.
+    drop(quiet);
     Ok(())
 }

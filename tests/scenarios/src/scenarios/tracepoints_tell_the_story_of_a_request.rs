@@ -11,7 +11,7 @@ use crate::kit::trace::{Event, Trace};
 use crate::kit::{Answer, Direct, Guest, PATIENCE};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
-    let _quiet = guest.hold_udev()?;
+    let quiet = guest.hold_udev()?;
     let disk = guest.disk("size=16M,bs=512")?;
     let number = disk.device().number();
     let file = Direct::open(disk.path())?;
@@ -112,6 +112,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     Direct::open(disk.path())?.read(0, 4096)?;
     let events = trace.events(disk.device().number())?;
     ensure!(events.is_empty(), "recorded with tracing off: {events:#?}");
+    // While somebody serves what udevd reads now.
+    drop(quiet);
     Ok(())
 }
 
