@@ -183,19 +183,8 @@ impl Control {
 
     fn reconnect(&self, argument: u64) -> Result {
         let mut call: abi::Reconnect = user::read_sized(argument)?;
-        let known = abi::RC_FORCE | abi::RC_READ_ONLY | abi::RC_READ_WRITE;
-        let both = abi::RC_READ_ONLY | abi::RC_READ_WRITE;
-        if call.flags & !known != 0 || call.flags & both == both || call.reserved != 0 {
-            return Err(EINVAL);
-        }
-        self.must_be_set_up()?;
-        let forced = call.flags & abi::RC_FORCE != 0;
-        let why = if forced { Why::Forced } else { Why::Asked };
-        let (outcome, old, new) = self.device.reconnect(why);
-        if call.flags & both != 0 && !outcome.is_in_vain() {
-            self.device
-                .set_read_only(call.flags & abi::RC_READ_ONLY != 0)?;
-        }
+        shape::check_change(&call).map_err(legacy::errno)?;
+        let (outcome, old, new) = Device::reconnect(&self.device, &call)?;
         call.old_epoch = old;
         call.new_epoch = new;
         call.requeued = outcome.requeued;

@@ -27,15 +27,17 @@
 //!    allocation. The locks of wait queues are taken under it.
 
 mod chores;
+mod terms;
 
 use crate::abi::{self, Setup, NAME_SIZE};
-use crate::ledger::{Arrival, Held, Ledger, Policies, Requeued, Slot, Summary, Wake, Why};
+use crate::ledger::{Again, Arrival, Held, Ledger, Requeued, Slot, Summary, Wake, Why};
 use crate::ledger::{Holder, Who};
 use crate::name::Name;
 use crate::sys::chrdev::{Visible, POLL_ERR, POLL_HUP, POLL_IN, POLL_MSG};
 use crate::sys::disk::{Disk, Queue};
 use crate::sys::request::{Request, Status};
 use crate::sys::task::{self, NoBottomHalves, ProcessRef};
+use crate::sys::trace;
 use crate::sys::work::{ModuleRef, WorkQueue};
 use crate::Store;
 use kernel::fs::File;
@@ -105,6 +107,9 @@ pub(crate) struct Device {
     settled: CondVar,
     /// Whether a worker has come since the last set-up.
     live: Atomic<u32>,
+    /// Whether the disk refuses writes: the block layer only says so, and lets through what a
+    /// filesystem sends that was mounted before.
+    read_only: Atomic<u32>,
     files: Atomic<u64>,
     #[pin]
     teardown: Work<Device, TEARDOWN>,
@@ -183,6 +188,7 @@ impl Device {
                 life <- new_mutex!(Life::Empty),
                 settled <- new_condvar!(),
                 live: Atomic::new(0),
+                read_only: Atomic::new(0),
                 files: Atomic::new(0),
                 teardown <- new_work!("abuse::teardown"),
                 welcome <- new_work!("abuse::welcome"),
@@ -227,12 +233,10 @@ impl Device {
             slots.push(Slot::idle(), GFP_KERNEL)?;
             scratch.push(0u32, GFP_KERNEL)?;
         }
-        let policies = Policies {
-            max_attempts: shape.max_attempts,
-            fenced_backend: shape.policies & abi::P_FENCED_BACKEND != 0,
-            keep_on_close: shape.policies & abi::P_KEEP_ON_CLOSE != 0,
-        };
+        let policies = terms::policies(shape);
         this.live.store(0, Relaxed);
+        let read_only = shape.features & abi::F_READ_ONLY != 0;
+        this.read_only.store(read_only.into(), Relaxed);
         // Before the disk: it may be opened as soon as it is there.
         let old = this.ledger.lock().configure(slots, scratch, policies);
         drop(old);
@@ -244,12 +248,7 @@ impl Device {
                     shape: *shape,
                     _module: module,
                 };
-                if shape.lease_ns > 0 || shape.no_server_ns > 0 {
-                    let _ = this
-                        .work
-                        .queue()
-                        .enqueue::<Arc<Device>, WATCH>(this.clone());
-                }
+                this.keep_limits(shape);
                 Ok(())
             }
             Err(error) => {
@@ -387,21 +386,6 @@ impl Device {
         Ok(())
     }
 
-    /// Makes the disk read-only or writable.
-    pub(crate) fn set_read_only(&self, read_only: bool) -> Result {
-        let mut life = self.life.lock();
-        let Life::Ready { disk, shape, .. } = &mut *life else {
-            return Err(self.absence());
-        };
-        disk.set_read_only(read_only);
-        if read_only {
-            shape.features |= abi::F_READ_ONLY;
-        } else {
-            shape.features &= !abi::F_READ_ONLY;
-        }
-        Ok(())
-    }
-
     /// Makes the disk larger or smaller; returns what it was. Unforced, it takes nothing from whoever
     /// has it open, nor from a partition. Waits for nobody: what is queued beyond a new end is
     /// answered by the workers like everything else.
@@ -517,8 +501,11 @@ impl Device {
             drop(ledger);
             let last = ended.last().is_none_or(Option::is_none);
             let off = NoBottomHalves::new();
-            for request in ended.into_iter().flatten() {
-                request.end(Status::IO_ERROR, &off);
+            for gone in ended.into_iter().flatten() {
+                if trace::end_is_on() {
+                    trace::end(self.number, &gone, Status::IO_ERROR);
+                }
+                gone.request.end(Status::IO_ERROR, &off);
             }
             if last {
                 return;
@@ -539,36 +526,34 @@ impl Device {
         which: impl Fn(&Held<'_, ProcessRef>) -> bool,
     ) -> Requeued {
         let now = task::now();
-        let outcome = self.ledger.lock().requeue(why, now, which);
+        let outcome = self
+            .ledger
+            .lock()
+            .requeue(why, now, which, self.onlooker(why));
         self.after_requeue(&outcome);
         outcome
     }
 
-    /// Offers everything taken again and begins a new epoch, unless living writers kept all there
-    /// was. Says which epochs.
-    pub(crate) fn reconnect(&self, why: Why) -> (Requeued, u32, u32) {
-        let now = task::now();
-        let mut ledger = self.ledger.lock();
-        let outcome = ledger.requeue(why, now, |_| true);
-        let old = ledger.epoch();
-        let new = if outcome.is_in_vain() {
-            old
-        } else {
-            ledger.next_epoch()
-        };
-        drop(ledger);
-        self.after_requeue(&outcome);
-        (outcome, old, new)
-    }
-
     /// A control node was closed for good.
     pub(crate) fn close_file(&self, file: u64) {
-        let (dying, now) = (task::current_is_dying(), task::now());
+        let dying = task::current_is_dying().then(task::current_key);
+        let now = task::now();
         let mut ledger = self.ledger.lock();
         let requeue = !ledger.policies().keep_on_close;
-        let outcome = ledger.close(file, requeue, dying, now);
+        let onlooker = self.onlooker(Why::Closed(dying));
+        let outcome = ledger.close(file, requeue, dying, now, onlooker);
         drop(ledger);
         self.after_requeue(&outcome);
+    }
+
+    /// Tells whoever traces of what is offered again.
+    fn onlooker(&self, why: Why) -> impl FnMut(&Again<'_, Request, ProcessRef>) {
+        let number = self.number;
+        move |again| {
+            if trace::requeue_is_on() {
+                trace::requeue(number, why, again);
+            }
+        }
     }
 
     fn after_requeue(&self, outcome: &Requeued) {
@@ -725,6 +710,8 @@ impl Device {
                 requeued: from.requeued,
                 failed: from.failed,
                 bytes: from.bytes,
+                total_ns: from.total,
+                service_ns: from.service,
             };
             errors = errors.saturating_add(from.failed);
         }
@@ -756,6 +743,9 @@ impl Queue for Device {
         let Some(op) = request.op() else {
             return Err(request);
         };
+        if op.changes_data() && self.read_only.load(Relaxed) != 0 {
+            return Err(request);
+        }
         let v1 = match op {
             crate::ledger::Op::Read | crate::ledger::Op::Write => !request.fua(),
             crate::ledger::Op::Flush => true,
@@ -767,7 +757,14 @@ impl Queue for Device {
             v1,
         };
         let now = task::now();
-        let wake = self.ledger.lock().enqueue(tag, arrival, request, now)?;
+        let mut ledger = self.ledger.lock();
+        if trace::queue_is_on() {
+            if let Some(id) = ledger.next_id(tag) {
+                trace::queue(self.number, id, &request);
+            }
+        }
+        let wake = ledger.enqueue(tag, arrival, request, now)?;
+        drop(ledger);
         self.wake(wake);
         Ok(())
     }

@@ -379,6 +379,10 @@ pub struct OpStats {
     pub failed: u64,
     /// Bytes of the requests in `done`.
     pub bytes: u64,
+    /// Nanoseconds from arrival to completion of the requests in `done`, added up.
+    pub total_ns: u64,
+    /// Of that, in the hands of the worker that held the request last.
+    pub service_ns: u64,
 }
 
 /// `struct abuse_status`: everything about one device.
@@ -506,8 +510,15 @@ pub const RC_FORCE: u32 = 0x1;
 pub const RC_READ_ONLY: u32 = 0x2;
 /// [`Reconnect::flags`]: make the disk writable again.
 pub const RC_READ_WRITE: u32 = 0x4;
+/// [`Reconnect::flags`]: [`Reconnect::max_attempts`] is to be the disk's.
+pub const RC_MAX_ATTEMPTS: u32 = 0x8;
+/// [`Reconnect::flags`]: [`Reconnect::lease_ns`] is to be the disk's.
+pub const RC_LEASE: u32 = 0x10;
+/// [`Reconnect::flags`]: [`Reconnect::no_server_ns`] is to be the disk's.
+pub const RC_NO_SERVER: u32 = 0x20;
 
-/// `struct abuse_reconnect`: begin a new epoch and offer everything taken again.
+/// `struct abuse_reconnect`: begin a new epoch, change what is asked for, and offer everything
+/// taken again. What is not to change is 0.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reconnect {
@@ -523,6 +534,18 @@ pub struct Reconnect {
     pub requeued: u32,
     /// Out: how many were left to a living writer.
     pub refused: u32,
+    /// `P_*`, of those in `policy_mask`.
+    pub policies: u32,
+    /// `P_*` that become as in `policies`.
+    pub policy_mask: u32,
+    /// With [`RC_MAX_ATTEMPTS`].
+    pub max_attempts: u32,
+    /// Zero.
+    pub reserved0: u32,
+    /// With [`RC_LEASE`]; 0: off.
+    pub lease_ns: u64,
+    /// With [`RC_NO_SERVER`]; 0: queue for ever.
+    pub no_server_ns: u64,
     /// Zero.
     pub reserved: u64,
 }
@@ -662,10 +685,10 @@ const _: () = assert!(size_of::<Done>() == 32);
 const _: () = assert!(size_of::<Take>() == 48);
 const _: () = assert!(size_of::<Exchange>() == 88);
 const _: () = assert!(size_of::<Setup>() == 128);
-const _: () = assert!(size_of::<OpStats>() == 48);
-const _: () = assert!(size_of::<Status>() == 608);
+const _: () = assert!(size_of::<OpStats>() == 64);
+const _: () = assert!(size_of::<Status>() == 704);
 const _: () = assert!(size_of::<Requeue>() == 56);
-const _: () = assert!(size_of::<Reconnect>() == 32);
+const _: () = assert!(size_of::<Reconnect>() == 64);
 const _: () = assert!(size_of::<Reset>() == 32);
 const _: () = assert!(size_of::<Resize>() == 40);
 const _: () = assert!(size_of::<Add>() == 96);

@@ -230,7 +230,7 @@ struct abuse_setup {
 	__u32	logical_block;	/* bytes, a power of two from 512 to 64 KiB (default 4096) */
 	__u32	physical_block;	/* bytes, a power of two, at least logical_block */
 	__u32	io_min;		/* bytes, smallest I/O without a penalty */
-	__u32	io_opt;		/* bytes, best I/O size */
+	__u32	io_opt;		/* bytes, best I/O size: a multiple of physical_block */
 	__u32	max_bytes;	/* bytes of the largest request (default 1 MiB) */
 	__u32	depth;		/* requests per hardware queue (default 128) */
 	__u32	queues;		/* hardware queues (default 1) */
@@ -238,7 +238,7 @@ struct abuse_setup {
 	__u32	features;	/* ABUSE_F_* */
 	__u32	policies;	/* ABUSE_P_* */
 	__u32	max_attempts;	/* deaths after which a request fails; 0: no limit */
-	__u32	discard_granularity;	/* bytes (default logical_block) */
+	__u32	discard_granularity;	/* bytes (default physical_block) */
 	__aligned_u64 lease_ns;		/* re-offer what was taken longer ago, within the fencing rule; 0: off */
 	__aligned_u64 no_server_ns;	/* fail when the oldest unclaimed request is older; 0: queue for ever */
 	__u32	max_discard_bytes;	/* of one discard, zeroing or erase (default 1 GiB) */
@@ -255,7 +255,7 @@ enum {
 	ABUSE_STATE_GONE	= 4,	/* the device was removed */
 };
 
-/* Per operation, since the last set-up. 48 bytes. */
+/* Per operation, since the last set-up. 64 bytes. */
 struct abuse_op_stats {
 	__aligned_u64 queued;	/* requests that came */
 	__aligned_u64 taken;	/* claims handed out, redeliveries included */
@@ -263,13 +263,15 @@ struct abuse_op_stats {
 	__aligned_u64 requeued;	/* claims taken back */
 	__aligned_u64 failed;	/* requests that ended with an error */
 	__aligned_u64 bytes;	/* of the requests in done */
+	__aligned_u64 total_ns;	/* from arrival to completion of the requests in done, added up */
+	__aligned_u64 service_ns;	/* of that, in the hands of the worker that held the request last */
 };
 
 /* abuse_status.abi_features */
 #define ABUSE_ABI_EXCHANGE	0x1
 #define ABUSE_ABI_V1		0x2
 
-/* Everything about one device. Needs no write access. 608 bytes. */
+/* Everything about one device. Needs no write access. 704 bytes. */
 struct abuse_status {
 	__u32	size;		/* in: sizeof(struct abuse_status) */
 	__u32	abi_version;	/* ABUSE_ABI_VERSION */
@@ -325,10 +327,14 @@ struct abuse_requeue {
 #define ABUSE_RC_FORCE		0x1	/* modifying requests of living owners too */
 #define ABUSE_RC_READ_ONLY	0x2	/* make the disk read-only */
 #define ABUSE_RC_READ_WRITE	0x4	/* make the disk writable again */
+#define ABUSE_RC_MAX_ATTEMPTS	0x8	/* max_attempts as said here */
+#define ABUSE_RC_LEASE		0x10	/* lease_ns as said here */
+#define ABUSE_RC_NO_SERVER	0x20	/* no_server_ns as said here */
 
 /*
- * Begin a new epoch: offer everything taken again, as ABUSE_RQ_ALL does. EBUSY, and
- * no new epoch, if living writers kept all there was. 32 bytes.
+ * Begin a new epoch: change what is asked for, and offer everything taken again, as
+ * ABUSE_RQ_ALL does, by the policies as they are then. EBUSY, no new epoch and nothing
+ * changed, if living writers kept all there was. What is not to change is 0. 64 bytes.
  */
 struct abuse_reconnect {
 	__u32	size;		/* in: sizeof(struct abuse_reconnect) */
@@ -337,6 +343,12 @@ struct abuse_reconnect {
 	__u32	new_epoch;	/* out */
 	__u32	requeued;	/* out */
 	__u32	refused;	/* out */
+	__u32	policies;	/* in: ABUSE_P_*, of those in policy_mask */
+	__u32	policy_mask;	/* in: ABUSE_P_* that become as in policies */
+	__u32	max_attempts;	/* in: with ABUSE_RC_MAX_ATTEMPTS */
+	__u32	reserved0;
+	__aligned_u64 lease_ns;	/* in: with ABUSE_RC_LEASE; 0: off */
+	__aligned_u64 no_server_ns;	/* in: with ABUSE_RC_NO_SERVER; 0: queue for ever */
 	__aligned_u64 reserved;
 };
 

@@ -21,6 +21,7 @@ const FEAT_WRITE_CACHE: u32 = 1 << 0;
 const FEAT_FUA: u32 = 1 << 1;
 const FEAT_ROTATIONAL: u32 = 1 << 2;
 const OPEN_READ: u32 = 1 << 0;
+const OPEN_WRITE: u32 = 1 << 1;
 
 /// Where the requests of a disk go.
 pub(crate) trait Queue: Send + Sync + 'static {
@@ -293,6 +294,8 @@ fn limits(shape: &abi::Setup) -> bindings::queue_limits {
     limits.io_min = shape.io_min;
     limits.io_opt = shape.io_opt;
     limits.max_hw_sectors = shape.max_bytes >> 9;
+    // Else the block layer stops at 4 MiB, whatever the hardware takes.
+    limits.max_user_sectors = limits.max_hw_sectors;
     limits.max_segments = shape.max_segments as u16;
     limits.max_segment_size = u32::MAX;
     if !has(abi::F_WRITE_THROUGH) {
@@ -331,6 +334,8 @@ impl<T: Queue> Ops<T> {
         let mut table: bindings::block_device_operations = unsafe { core::mem::zeroed() };
         // Keeps the module while the disk is open.
         table.owner = crate::THIS_MODULE.as_ptr();
+        table.open = Some(Self::open);
+        table.release = Some(Self::release);
         table
     };
 
@@ -340,6 +345,45 @@ impl<T: Queue> Ops<T> {
         table.queue_rq = Some(Self::queue_rq);
         table
     };
+
+    /// Remembers, in the disk's private data, that somebody may write.
+    ///
+    /// # Safety
+    ///
+    /// Called by the block layer only, with a valid disk whose `open_mutex` is held.
+    unsafe extern "C" fn open(
+        disk: *mut bindings::gendisk,
+        mode: bindings::blk_mode_t,
+    ) -> kernel::ffi::c_int {
+        if mode & OPEN_WRITE != 0 {
+            // SAFETY: Valid by the contract, and nobody else uses this field.
+            unsafe { (*disk).private_data = disk.cast() };
+        }
+        0
+    }
+
+    /// The last opener has gone, and one of them may have written: user space should look again at
+    /// what is on the disk. udevd could watch for that by itself, but then it reads the partition
+    /// table in its one main process, and looks at no device at all while this one has no worker.
+    ///
+    /// # Safety
+    ///
+    /// As [`Ops::open`].
+    unsafe extern "C" fn release(disk: *mut bindings::gendisk) {
+        // SAFETY: Valid by the contract.
+        let written = unsafe { !(*disk).private_data.is_null() };
+        // SAFETY: As above.
+        if !written || unsafe { ffi::abuse_disk_openers(disk) } > 0 {
+            return;
+        }
+        // SAFETY: As above.
+        unsafe { (*disk).private_data = core::ptr::null_mut() };
+        // SAFETY: As above.
+        if !unsafe { ffi::abuse_disk_is_dead(disk) } {
+            // SAFETY: As above; the openers' references keep the disk's device.
+            unsafe { bindings::disk_uevent(disk, bindings::kobject_action_KOBJ_CHANGE) };
+        }
+    }
 
     /// # Safety
     ///

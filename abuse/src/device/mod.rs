@@ -168,7 +168,10 @@ impl Device {
         })
     }
 
-    /// Begins a new epoch: everything taken is offered again, within the fencing rule.
+    /// Begins a new epoch: read-only or not and the policies change as asked for, and everything taken
+    /// is offered again, within the fencing rule. Nothing else about the disk changes.
+    ///
+    /// EBUSY: all there was to re-offer are writes whose owner lives; nothing changed.
     pub fn reconnect(&self, how: &Reconnect) -> Result<Reconnected> {
         let mut raw = how.to_abi();
         sys::ioctl::reconnect(self.fd(), &mut raw)

@@ -129,6 +129,10 @@ pub struct OpCounts {
     pub failed: u64,
     /// Bytes of the requests in `done`.
     pub bytes: u64,
+    /// From arrival to completion of the requests in `done`, added up.
+    pub total: Duration,
+    /// Of that, in the hands of the worker that held the request last.
+    pub service: Duration,
 }
 
 /// Everything about one device.
@@ -218,6 +222,8 @@ impl Status {
                 requeued: op.requeued,
                 failed: op.failed,
                 bytes: op.bytes,
+                total: Duration::from_nanos(op.total_ns),
+                service: Duration::from_nanos(op.service_ns),
             }),
             driver_version: text(&raw.driver),
             abi_version: raw.abi_version,

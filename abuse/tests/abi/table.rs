@@ -152,6 +152,8 @@ structs! {
         requeued = requeued,
         failed = failed,
         bytes = bytes,
+        total_ns = total_ns,
+        service_ns = service_ns,
     }
     abuse_status = Status {
         size = size,
@@ -196,6 +198,12 @@ structs! {
         new_epoch = new_epoch,
         requeued = requeued,
         refused = refused,
+        policies = policies,
+        policy_mask = policy_mask,
+        max_attempts = max_attempts,
+        reserved0 = reserved0,
+        lease_ns = lease_ns,
+        no_server_ns = no_server_ns,
         reserved = reserved,
     }
     abuse_reset = Reset {
@@ -315,6 +323,9 @@ constants! {
     ABUSE_RC_FORCE = RC_FORCE,
     ABUSE_RC_READ_ONLY = RC_READ_ONLY,
     ABUSE_RC_READ_WRITE = RC_READ_WRITE,
+    ABUSE_RC_MAX_ATTEMPTS = RC_MAX_ATTEMPTS,
+    ABUSE_RC_LEASE = RC_LEASE,
+    ABUSE_RC_NO_SERVER = RC_NO_SERVER,
     ABUSE_RS_FORCE = RS_FORCE,
     ABUSE_RZ_FORCE = RZ_FORCE,
     ABUSE_RM_FORCE = RM_FORCE,

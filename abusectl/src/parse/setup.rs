@@ -11,16 +11,14 @@ use super::dev::{self, Target};
 
 /// Splits the arguments of `setup` into DEV, which may be missing, and the keys.
 ///
-/// A bare word is the name of a device if it is no key, and no misspelt one, and keys follow.
+/// A bare word is the name of a device if it is no key, and no misspelt one.
 pub fn split(arguments: &[String]) -> Result<(Option<Target>, &[String]), String> {
     let Some((first, rest)) = arguments.split_first() else {
         return Ok((None, arguments));
     };
     let is_key = || keys::find(first).is_some() || nearest(first, keys::spellings()).is_some();
     match dev::dev(first) {
-        Ok(Target::Name(_)) if !first.starts_with('/') && (rest.is_empty() || is_key()) => {
-            Ok((None, arguments))
-        }
+        Ok(Target::Name(_)) if !first.starts_with('/') && is_key() => Ok((None, arguments)),
         Ok(target) => Ok((Some(target), rest)),
         Err(why) if first.starts_with('/') => Err(format!("'{first}': {why}")),
         Err(_) => Ok((None, arguments)),

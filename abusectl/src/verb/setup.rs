@@ -53,9 +53,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             set_up(&device, &setup)?;
             device
         }
-        Plan::Reconnect { read_only } => {
+        Plan::Reconnect(how) => {
             let device = choose::open(target.as_ref(), Want::SetUp, Access::Write)?;
-            reconnect::reconnect(&device, false, read_only)?;
+            reconnect::reconnect(&device, &how)?;
             device
         }
     };

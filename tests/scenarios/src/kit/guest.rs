@@ -38,6 +38,7 @@ pub struct Guest {
 #[derive(Default)]
 struct Made {
     outputs: Vec<(String, File, File)>,
+    figures: Vec<String>,
 }
 
 /// Why a scenario cannot be run here.
@@ -77,7 +78,7 @@ impl Guest {
     pub fn disk(&self, keys: &str) -> Result<Disk<'_>> {
         match plan(&[keys]) {
             Ok(Plan::Setup(setup)) => self.disk_of(&setup),
-            Ok(Plan::Reconnect { .. }) => bail!("{keys}: a disk is made, not reconnected"),
+            Ok(Plan::Reconnect(_)) => bail!("{keys}: a disk is made, not reconnected"),
             Err(why) => bail!("{keys}: {why}"),
         }
     }
@@ -152,6 +153,16 @@ impl Guest {
         self.clock.allow(time);
     }
 
+    /// Something that was counted, to stand behind the scenario's name when it has passed.
+    pub fn figure(&self, text: String) {
+        self.made().figures.push(text);
+    }
+
+    /// What was counted.
+    pub(crate) fn figures(&self) -> String {
+        self.made().figures.join("; ")
+    }
+
     /// Keeps udevd from reading disks as long as the result lives, for scenarios that count
     /// requests.
     pub fn hold_udev(&self) -> Result<udev::Held> {
@@ -223,9 +234,9 @@ impl Guest {
         Ok(())
     }
 
-    /// Takes away whatever is left, also behind one that failed. An error, or `false`, means that
-    /// the machine is no place to run anything else: `false` says that no disk of ours is to blame.
-    pub(crate) fn tidy(&self) -> Result<bool> {
+    /// Takes away whatever is left, also behind one that failed. An error means that the machine is
+    /// no place to run anything else.
+    pub(crate) fn tidy(&self) -> Result<()> {
         kill_children();
         unmount_all();
         for device in set_up()? {
@@ -247,19 +258,14 @@ impl Guest {
             kill_children();
             children().is_empty()
         })?;
-        if let Err(error) = udev::settle() {
-            let stuck = udev::stuck();
-            ensure!(stuck.is_empty(), "{error:#}: {}", stuck.join("; "));
-            eprintln!("abuse-scenarios: udevd is busy with itself; a fresh guest goes on");
-            return Ok(false);
-        }
+        udev::settle()?;
         fs::remove_dir_all(SCRATCH).context(SCRATCH)?;
         for entry in fs::read_dir("/dev/shm")?.flatten() {
             if entry.file_name().to_string_lossy().starts_with("abuse-") {
                 fs::remove_file(entry.path())?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 }
 

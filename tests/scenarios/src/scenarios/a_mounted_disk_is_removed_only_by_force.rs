@@ -33,9 +33,12 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
 
     let said = guest.abusectl(0, &["remove", &name, "--force"])?;
     ensure!(said.contains("removed") && said.contains(&place), "{said}");
-    ensure!(server.wait(PATIENCE)?.code() == Some(4), "{}", server.stderr()?);
-    let write = std::fs::File::create(mount.path().join("late"))
-        .and_then(|file| file.sync_all());
+    ensure!(
+        server.wait(PATIENCE)?.code() == Some(4),
+        "{}",
+        server.stderr()?
+    );
+    let write = std::fs::File::create(mount.path().join("late")).and_then(|file| file.sync_all());
     ensure!(write.is_err(), "a file was made on a disk that is gone");
 
     registry.add(&NewDevice::numbered(number))?;

@@ -28,10 +28,16 @@ const ADD: [(&str, Errno, Change<Add>); 28] = [
     ("reserved", Errno::EINVAL, |it| it.reserved = 1),
     ("reserved1", Errno::EINVAL, |it| it.reserved1 = 1 << 63),
     ("number 2^20", Errno::ENOSPC, |it| it.number = 1 << 20),
-    ("number 2^32-2", Errno::ENOSPC, |it| it.number = u32::MAX - 1),
+    ("number 2^32-2", Errno::ENOSPC, |it| {
+        it.number = u32::MAX - 1
+    }),
     ("number 0", Errno::EEXIST, |it| it.number = 0),
-    ("name without an end", Errno::EINVAL, |it| it.name = [b'a'; 64]),
-    ("dirt behind the name", Errno::EINVAL, |it| named(it, b"a\0b")),
+    ("name without an end", Errno::EINVAL, |it| {
+        it.name = [b'a'; 64]
+    }),
+    ("dirt behind the name", Errno::EINVAL, |it| {
+        named(it, b"a\0b")
+    }),
     ("dirt behind no name", Errno::EINVAL, |it| named(it, b"\0b")),
     ("name .", Errno::EINVAL, |it| named(it, b".")),
     ("name ..", Errno::EINVAL, |it| named(it, b"..")),
@@ -42,7 +48,9 @@ const ADD: [(&str, Errno, Change<Add>); 28] = [
     ("name a b", Errno::EINVAL, |it| named(it, b"a b")),
     ("name a\\n", Errno::EINVAL, |it| named(it, b"a\n")),
     ("name a$b", Errno::EINVAL, |it| named(it, b"a$b")),
-    ("name \u{e4}", Errno::EINVAL, |it| named(it, "\u{e4}".as_bytes())),
+    ("name \u{e4}", Errno::EINVAL, |it| {
+        named(it, "\u{e4}".as_bytes())
+    }),
     ("name 7", Errno::EINVAL, |it| named(it, b"7")),
     ("name 007", Errno::EINVAL, |it| named(it, b"007")),
     ("name abctl7", Errno::EINVAL, |it| named(it, b"abctl7")),
@@ -60,7 +68,9 @@ const REMOVE: [(&str, Errno, Change<Remove>); 10] = [
     ("reserved1", Errno::EINVAL, |it| it.reserved1[1] = 1 << 63),
     ("number 4000", Errno::ENODEV, |it| it.number = 4000),
     ("number 2^32-1", Errno::ENODEV, |it| it.number = u32::MAX),
-    ("sequence 2^64-1", Errno::ESTALE, |it| it.sequence = u64::MAX),
+    ("sequence 2^64-1", Errno::ESTALE, |it| {
+        it.sequence = u64::MAX
+    }),
 ];
 
 pub(super) fn run(_guest: &Guest) -> Result<()> {

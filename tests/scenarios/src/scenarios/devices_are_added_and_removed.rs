@@ -44,7 +44,10 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         ensure!(all.len() == before + 3 && all.is_sorted(), "{all:?}");
 
         refused(registry.add(&NewDevice::numbered(1000)), Errno::EEXIST)?;
-        refused(registry.add(&NewDevice::named("the.third_1+2")), Errno::EEXIST)?;
+        refused(
+            registry.add(&NewDevice::named("the.third_1+2")),
+            Errno::EEXIST,
+        )?;
         serves(guest, "1000").context("the disk of an added device")?;
         for added in [next, far, named] {
             let gone = registry.remove(added.number, Some(added.sequence), false, Some(PATIENCE));
@@ -68,7 +71,10 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     ensure!(said.contains("has this number already"), "{said}");
     ensure!(guest.abusectl(0, &["list", "77"])?.contains("empty"));
     let said = guest.abusectl(0, &["remove", "/dev/abctl77"])?;
-    ensure!(said == "/dev/abctl77: removed, 0 requests failed\n", "{said}");
+    ensure!(
+        said == "/dev/abctl77: removed, 0 requests failed\n",
+        "{said}"
+    );
     guest.abusectl(4, &["remove", "77"])?;
     guest.abusectl(4, &["info", "77"])?;
 
@@ -80,7 +86,11 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         number: abi::ANY_NUMBER,
         ..Add::default()
     };
-    expect("a reader adds", looks.call(abi::IOC_ADD, &mut add), Errno::EBADF)?;
+    expect(
+        "a reader adds",
+        looks.call(abi::IOC_ADD, &mut add),
+        Errno::EBADF,
+    )?;
     let mut remove = Remove {
         size: size_of::<Remove>() as u32,
         ..Remove::default()

@@ -15,13 +15,24 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let idle = guest.disk_on(guest.add()?, &Setup::new(1 << 20))?;
     let file = Direct::open(used.path())?;
     let said = guest.abusectl(5, &["remove", "--all"])?;
-    let refusals: Vec<&str> = said.lines().filter(|line| line.contains("failed:")).collect();
+    let refusals: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("failed:"))
+        .collect();
     ensure!(
-        refusals.len() == 1 && refusals[0].contains(&used.control()) && refusals[0].contains("open"),
+        refusals.len() == 1
+            && refusals[0].contains(&used.control())
+            && refusals[0].contains("open"),
         "{said}"
     );
-    ensure!(said.contains(&format!("{}: removed", idle.control())), "{said}");
-    let left: Vec<u32> = Registry::list()?.iter().map(|device| device.number).collect();
+    ensure!(
+        said.contains(&format!("{}: removed", idle.control())),
+        "{said}"
+    );
+    let left: Vec<u32> = Registry::list()?
+        .iter()
+        .map(|device| device.number)
+        .collect();
     ensure!(left == [used.device().number()], "{left:?}");
 
     let said = guest.abusectl(0, &["remove", "--all", "--force"])?;

@@ -74,7 +74,10 @@ fn wakes(device: &Device, file: Option<&Direct>) -> Result<()> {
         let silent = Pending::start("a poll", move || polled.poll(IN, 30_000));
         let got = registry.remove(device.number(), Some(sequence), false, None);
         refused(got, Errno::EBUSY)?;
-        ensure!(device.status()?.taken == 2, "an unforced removal did something");
+        ensure!(
+            device.status()?.taken == 2,
+            "an unforced removal did something"
+        );
         let gone = registry.remove(device.number(), Some(sequence), true, Some(SOON))?;
         ensure!(gone.failed == 2 && gone.draining == 0, "{gone:?}");
         let events = silent.finish(SOON)??;
