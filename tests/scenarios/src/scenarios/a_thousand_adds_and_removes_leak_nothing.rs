@@ -51,7 +51,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     }
     udev::settle()?;
     let grown = kernel_memory::kilobytes()? - before;
-    println!("# {ROUNDS} devices added and removed: the kernel's memory grew by {grown} kB");
+    guest.figure(format!("the kernel's memory grew by {grown} kB"));
     ensure!(grown < TOLERANCE, "the kernel's memory grew by {grown} kB");
     Ok(())
 }

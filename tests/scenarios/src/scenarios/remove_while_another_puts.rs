@@ -62,7 +62,9 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
             ensure!(end == Some(Errno::EIO as i32), "round {round}: {end:?}");
         }
     }
-    println!("# {ROUNDS} removals caught {caught} requests in a copy");
+    guest.figure(format!(
+        "{ROUNDS} removals caught {caught} requests in a copy"
+    ));
     ensure!(caught > 0, "no removal came into a copy; it proves nothing");
     Ok(())
 }
