@@ -72,3 +72,8 @@ mod abi;
 mod shape;
 #[cfg(test)]
 mod shapes;
+#[cfg(test)]
+#[path = "../../name.rs"]
+mod name;
+#[cfg(test)]
+mod names;

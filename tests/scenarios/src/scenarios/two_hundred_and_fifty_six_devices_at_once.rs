@@ -20,7 +20,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let devices: Vec<Device> = (0..MANY).map(|_| guest.add()).collect::<Result<_>>()?;
     let each = (kernel_memory::kilobytes()? - before) / MANY as i64;
     ensure!(each < IDLE, "an idle device takes {each} kB");
-    println!("# an idle device takes {each} kB");
+    guest.figure(format!("an idle device takes {each} kB"));
 
     let setup = Setup {
         depth: 4,
