@@ -113,7 +113,7 @@ pub const KEYS: &[Key] = &[
     key!(
         "reconnect",
         Word(|_| ()),
-        "keep the disk and offer what was taken again; only ro or rw beside it"
+        "keep the disk and offer what was taken again; with ro, rw and the policies: change them"
     ),
     key!(
         "physical"["pbs"],

@@ -6,11 +6,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use nix::sys::signal::Signal;
 
 use super::command;
+
+use super::detectors::patience;
 
 /// While this lives, udevd looks at nothing.
 ///
@@ -53,8 +56,9 @@ pub fn settle() -> Result<()> {
     if !Path::new("/run/udev/control").exists() {
         return Ok(());
     }
+    let limit = patience(Duration::from_secs(20)).as_secs();
     let status = Command::new("udevadm")
-        .args(["settle", "--timeout=20"])
+        .args(["settle", &format!("--timeout={limit}")])
         .status()
         .context("udevadm settle")?;
     ensure!(status.success(), "udevd still waits for a disk");

@@ -61,21 +61,29 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     disk.wait_status("udevd to look", |status| status.queued > 0)?;
     let other = guest.disk("size=32M,partscan")?;
     let _other_server = other.serve("ram:links")?;
+    make(guest, &other, FIRST, "other")?;
+    points(&by("uuid", FIRST), &other.path())?;
+    ensure!(disk.status()?.queued > 0, "who answered the first disk?");
+    let _server = disk.serve(&file)?;
+    udev::settle()?;
+    points(&by("uuid", SECOND), &disk.path())?;
+
+    // Partitions have names of their own.
     let table = format!("label: gpt\nsize=8M, uuid={PART}\n");
     guest
         .command("sh")
-        .args(["-c", "printf '%s' \"$1\" | sfdisk --quiet \"$0\""])
+        .args([
+            "-c",
+            "printf '%s' \"$1\" | sfdisk --quiet --wipe always \"$0\"",
+        ])
         .arg(other.path())
         .arg(&table)
         .ok()?;
     let first = PathBuf::from(format!("{}p1", other.path().display()));
     points(&by("partuuid", PART), &first)?;
     belongs_to_disk(&first)?;
-    ensure!(disk.status()?.queued > 0, "who answered the first disk?");
-
-    let _server = disk.serve(&file)?;
+    gone(&by("uuid", FIRST))?;
     udev::settle()?;
-    points(&by("uuid", SECOND), &disk.path())?;
     other.device().reset(true, Some(PATIENCE))?;
     gone(&by("partuuid", PART))
 }
