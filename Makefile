@@ -12,7 +12,7 @@ all: ## build the module for this machine's own kernel, and the tools
 	tests/vm/build own
 
 help: ## list the verbs
-	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo 'KERNEL=cloud takes the cloud flavour of the kernel in the guest.'
 
 demo: ## see it work: a guest, two workers, a file system, twenty kills
