@@ -190,6 +190,11 @@ impl Tools {
     /// Looks by mounting the image. `spare` is a directory that is not there yet.
     pub fn mount(&self, kind: Kind, options: &str, image: &Path, spare: &Path) -> Result<Found> {
         fs::create_dir(spare)?;
+        if kind == Kind::Btrfs {
+            // The kernel remembers the device that the last image was on.
+            let (status, text) = self.run(&["btrfs", "device", "scan", "--forget"], &[])?;
+            ensure!(status == 0, complaint("btrfs device scan", status, &text));
+        }
         let options = match options {
             "" => "loop".to_string(),
             more => format!("loop,{more}"),

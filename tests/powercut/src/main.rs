@@ -66,7 +66,7 @@ enum Verb {
         /// Which.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Threads.
+        /// Threads, where nothing is mounted.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
         /// Mount each, as root, instead of looking from outside.
