@@ -6,13 +6,13 @@ DESTDIR ?=
 KERNEL ?= stock
 export KERNEL
 
-.PHONY: all help demo test scenarios shell module install uninstall clean distclean selftest
+.PHONY: all help demo test scenarios powercut powercut-guest shell module install uninstall clean distclean selftest
 
 all: ## build the module for this machine's own kernel, and the tools
 	tests/vm/build own
 
 help: ## list the verbs
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo 'KERNEL=cloud takes the cloud flavour of the kernel in the guest, KERNEL=debug one that'
 	@echo 'checks itself: make test KERNEL=debug shows first that it would notice.'
 
@@ -25,6 +25,14 @@ test: ## run every check and every scenario
 scenarios: ## run the scenarios alone, or those in SCENARIOS='NAME...'
 	@tests/vm/build all --kernel $(KERNEL)
 	@tests/run-scenarios $(SCENARIOS)
+
+powercut: ## states a power cut can leave a disk in, STATES=10000 of them, with SEED=N
+	@tests/vm/build all --kernel $(KERNEL)
+	@tests/powercut/run $(or $(STATES),10000) $(SEED)
+
+powercut-guest: ## SIGKILL the machine under load, COUNT=100 times, with SEED=N
+	@tests/vm/build all --kernel $(KERNEL)
+	@tests/powercut/guests $(or $(COUNT),100) $(SEED)
 
 shell: ## a shell in a guest with the module loaded
 	@tests/vm/run -- bash -l || [ $$? -lt 99 ]
