@@ -72,25 +72,34 @@ pub(crate) fn set_status(
     let info: Info = user::read_start(argument, info_size(compat))?;
     let asked = shape::of_2009(&info, partitions, page).map_err(errno)?;
     let settled = shape::settle(&asked, cpus, page).map_err(errno)?;
-    let Some((shape, _)) = device.shape() else {
-        return Device::setup(device, &settled).map_err(|error| {
-            // Somebody else was faster: as if it had been set up before.
-            if error == EBUSY {
-                EINVAL
-            } else {
-                error
-            }
-        });
-    };
     let reconnect = info.flags & abi::FLAGS_RECONNECT != 0;
-    if !reconnect || shape.bytes != settled.bytes || shape.logical_block != settled.logical_block {
-        return Err(EINVAL);
+    loop {
+        let Some((shape, _)) = device.shape() else {
+            return Device::setup(device, &settled).map_err(|error| {
+                // Somebody else was faster: as if it had been set up before.
+                if error == EBUSY {
+                    EINVAL
+                } else {
+                    error
+                }
+            });
+        };
+        if !reconnect
+            || shape.bytes != settled.bytes
+            || shape.logical_block != settled.logical_block
+        {
+            return Err(EINVAL);
+        }
+        let (outcome, _, _) = device.reconnect(Why::Asked);
+        if outcome.is_in_vain() {
+            return Err(EBUSY);
+        }
+        match device.set_read_only(info.flags & abi::FLAGS_READ_ONLY != 0) {
+            // Reset in between: as if it had been empty before.
+            Err(error) if error == ENXIO => {}
+            done => return done,
+        }
     }
-    let (outcome, _, _) = device.reconnect(Why::Asked);
-    if outcome.is_in_vain() {
-        return Err(EBUSY);
-    }
-    device.set_read_only(info.flags & abi::FLAGS_READ_ONLY != 0)
 }
 
 /// RESET.

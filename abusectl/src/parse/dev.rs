@@ -23,6 +23,7 @@ pub fn dev(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn every_spelling_names_the_same_device() {
@@ -47,6 +48,16 @@ mod tests {
             "99999999999",
         ] {
             assert!(dev(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fuzzed_devices_are_numbers_or_refused(text in "(/dev/)?(abuse|abctl)?[-+]?[0-9]{0,12}|\\PC{0,8}") {
+            if let Ok(number) = dev(&text) {
+                prop_assert!(text.ends_with(&number.to_string()));
+                prop_assert_eq!(dev(&format!("/dev/abctl{number}")), Ok(number));
+            }
         }
     }
 }
