@@ -6,13 +6,13 @@ DESTDIR ?=
 KERNEL ?= stock
 export KERNEL
 
-.PHONY: all help demo test scenarios shell module install uninstall clean distclean selftest
+.PHONY: all help demo test scenarios fuzz fuzz-parsers races shell module install uninstall clean distclean selftest
 
 all: ## build the module for this machine's own kernel, and the tools
 	tests/vm/build own
 
 help: ## list the verbs
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo 'KERNEL=cloud takes the cloud flavour of the kernel in the guest.'
 
 demo: ## see it work: a guest, two workers, a file system, twenty kills
@@ -24,6 +24,15 @@ test: ## run every check and every scenario
 scenarios: ## run the scenarios alone, or those in SCENARIOS='NAME...'
 	@tests/vm/build all --kernel $(KERNEL)
 	@tests/run-scenarios $(SCENARIOS)
+
+fuzz: ## hostile calls from many processes, for DURATION=30m, with SEED=N
+	@tests/run-fuzz $(or $(DURATION),30m) "$(SEED)"
+
+fuzz-parsers: ## random text for every parser in user space, for DURATION=30m
+	@tests/run-fuzz-parsers $(or $(DURATION),30m)
+
+races: ## each step of a device's life against all that goes on, COUNT=100 times, beginning with FROM=0
+	@tests/run-races $(or $(COUNT),100) $(or $(FROM),0)
 
 shell: ## a shell in a guest with the module loaded
 	@tests/vm/run -- bash -l || [ $$? -lt 99 ]

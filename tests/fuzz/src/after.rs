@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use abuse::{Backend, Device, Setup, State, Worker};
 use abuse_scenarios::kit::disk::every_request_ended;
-use abuse_scenarios::kit::memory::kernel_memory;
-use abuse_scenarios::kit::{wait_for, wait_until, Direct};
+use abuse_scenarios::kit::{kernel_memory, udev, wait_for, wait_until, Direct};
 use anyhow::{bail, ensure, Context, Result};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -142,7 +141,8 @@ fn nothing_leaked(before: i64) -> Result<()> {
         return Ok(());
     }
     // Some is let go of after a grace period only.
-    let grown = || -> Result<i64> { Ok(kernel_memory()? - before) };
+    udev::settle()?;
+    let grown = || -> Result<i64> { Ok(kernel_memory::kilobytes()? - before) };
     let last = wait_for("memory to come back", Duration::from_secs(10), || {
         Ok(Some(grown()?).filter(|&grown| grown < TOLERANCE))
     });

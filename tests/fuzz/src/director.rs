@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use abuse::{Device, State};
 use abuse_scenarios::kit::kernel_log::KernelLog;
-use abuse_scenarios::kit::memory::kernel_memory;
+use abuse_scenarios::kit::kernel_memory;
 use anyhow::{ensure, Context, Result};
 use nix::errno::Errno;
 use nix::sys::signal::{kill, Signal};
@@ -62,7 +62,7 @@ pub fn direct(plan: &Plan) -> Result<bool> {
     let devices = devices(plan)?;
     absent()?;
     let mut log = KernelLog::begin(&format!("abuse-fuzz: begin, seed {}", plan.seed))?;
-    let before = kernel_memory()?;
+    let before = kernel_memory::kilobytes()?;
     let (board, file) = Board::new()?;
     board.limit.store(plan.calls, Relaxed);
     let started = Instant::now();

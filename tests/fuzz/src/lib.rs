@@ -10,8 +10,10 @@
 //! | [`director`] | starts, kills and judges them, and resets devices so that nothing waits for ever |
 //! | [`after`] | what must be true when they are gone |
 //! | [`board`] | what they share |
+//! | [`races`] | `abuse-races`: each step of a device's life against all that goes on meanwhile |
 //!
-//! `make fuzz DURATION=… SEED=…` runs it for long, a scenario for ten thousand calls.
+//! `make fuzz DURATION=… SEED=…` runs it for long, a scenario for ten thousand calls; `make races COUNT=… FROM=…`
+//! the races.
 
 pub mod after;
 pub mod board;
@@ -21,5 +23,6 @@ pub mod files;
 pub mod load;
 pub mod memory;
 pub mod player;
+pub mod races;
 pub mod rng;
 pub mod sys;

@@ -78,7 +78,7 @@ pub fn play(board: &'static Board, role: Role) -> Result<()> {
         let beat = &board.beats[beat];
         beat.process.store(std::process::id(), Relaxed);
         players.push(thread::spawn(move || {
-            while board.one_more() {
+            while board.goes_on() {
                 player.step();
             }
             beat.kind.store(0, Relaxed);
@@ -199,7 +199,7 @@ impl Player<'_> {
 
     /// A descriptor, and once in a while any.
     fn some_file(&mut self) -> Open {
-        if self.rng.one_in(10) {
+        if self.rng.one_in(4) {
             self.files.any(&mut self.rng)
         } else {
             self.files.good(&mut self.rng)
@@ -248,10 +248,10 @@ impl Player<'_> {
         let block = rng.pick(&[0, 512, 512, 1024, 4096, 4096, 65536]);
         let unit = u64::from(if block == 0 { 4096 } else { block });
         let blocks = 1 + rng.below(4096);
-        let bytes = match rng.below(40) {
-            0 => 1u64 << 63,
-            1 => i64::MAX as u64 / unit * unit,
-            2 => rng.pick(&NUMBERS),
+        let bytes = match rng.below(20) {
+            0 | 1 => 1u64 << 63,
+            2 => i64::MAX as u64 / unit * unit,
+            3 => rng.pick(&NUMBERS),
             _ => unit * blocks,
         };
         let read_only = if rng.one_in(12) { abi::F_READ_ONLY } else { 0 };
@@ -375,7 +375,7 @@ impl Player<'_> {
                 _ => 0,
             },
             arena: self.memory.data(),
-            arena_bytes: match self.rng.below(16) {
+            arena_bytes: match self.rng.below(6) {
                 0 => self.rng.pick(&[0, 512, 4096]),
                 _ => DATA as u64,
             },
@@ -606,7 +606,7 @@ impl Player<'_> {
         let open = self.files.good(&mut self.rng);
         let take = self.memory.good(size_of::<Take>());
         for owner in 0..4200u64 {
-            if !self.board.one_more() {
+            if !self.board.goes_on() {
                 return;
             }
             let exchange = Exchange {
@@ -632,7 +632,16 @@ impl Player<'_> {
     fn get_status(&mut self) {
         let place = self.memory.any(&mut self.rng, size_of::<Info>());
         let open = self.files.any(&mut self.rng);
-        self.fire(is::GET_STATUS, open, place.at);
+        let at = self.or_null(place.at);
+        self.fire(is::GET_STATUS, open, at);
+    }
+
+    /// The calls of 2009 know a NULL from a bad pointer.
+    fn or_null(&mut self, at: u64) -> u64 {
+        match self.rng.one_in(20) {
+            true => 0,
+            false => at,
+        }
     }
 
     fn set_status(&mut self) {
@@ -699,7 +708,8 @@ impl Player<'_> {
             self.memory.poke(place, &sys::bytes_of(&header));
         }
         let open = self.some_file();
-        if self.fire(is::GET_BIO, open, place.at) != 0 || open.stranger {
+        let at = self.or_null(place.at);
+        if self.fire(is::GET_BIO, open, at) != 0 || open.stranger {
             return;
         }
         if let Some(header) = self.memory.peek::<XfrHdr>(place, 0) {
@@ -751,7 +761,8 @@ impl Player<'_> {
                 place
             }
         };
-        self.fire(is::PUT_BIO, open, place.at);
+        let at = self.or_null(place.at);
+        self.fire(is::PUT_BIO, open, at);
     }
 
     // --- The rest -------------------------------------------------------------------------------

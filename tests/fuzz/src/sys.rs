@@ -12,6 +12,7 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
+use abuse::abi;
 use abuse_scenarios::kit::raw::Plain;
 use nix::libc;
 
@@ -355,6 +356,64 @@ pub fn fork_and_call(calls: &[(i32, u32, u64)]) {
                 libc::ioctl(fd, number.into(), argument);
             }
             libc::_exit(0);
+        }
+    }
+}
+
+/// Bytes that a forked worker needs.
+pub const WORKER_ROOM: usize = 1 << 18;
+
+/// A worker in a process of its own, which takes and completes until it is killed. It opens the control
+/// node itself, so that the file goes with it.
+pub fn fork_worker(control: &std::ffi::CStr, region: &Region) -> nix::Result<nix::unistd::Pid> {
+    const MOST: usize = 8;
+    let entries = (MOST * size_of::<abi::Take>()).max(PAGE);
+    assert!(region.len >= WORKER_ROOM);
+    let (done, take, arena) = (PAGE, 2 * PAGE, 2 * PAGE + entries);
+    // SAFETY: the child makes system calls only, allocates nothing, takes no lock, and touches no
+    // memory but the region, of which it has its own copy.
+    unsafe {
+        let pid = nix::errno::Errno::result(libc::fork())?;
+        if pid != 0 {
+            return Ok(nix::unistd::Pid::from_raw(pid));
+        }
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        let mut fd = -1;
+        let mut held = 0;
+        loop {
+            if fd < 0 {
+                fd = libc::open(control.as_ptr(), libc::O_RDWR);
+                continue;
+            }
+            let call = abi::Exchange {
+                size: size_of::<abi::Exchange>() as u32,
+                done: region.address() + done as u64,
+                done_count: held,
+                take: region.address() + take as u64,
+                take_max: MOST as u32,
+                arena: region.address() + arena as u64,
+                arena_bytes: (WORKER_ROOM - arena) as u64,
+                timeout_ns: 1_000_000,
+                ..abi::Exchange::default()
+            };
+            let place = region.at as *mut abi::Exchange;
+            place.write(call);
+            if libc::ioctl(fd, abi::IOC_EXCHANGE.into(), place) != 0 {
+                held = 0;
+                continue;
+            }
+            held = place.read().taken.min(MOST as u32);
+            for index in 0..held as usize {
+                let taken = ((region.at + take) as *const abi::Take).add(index).read();
+                let answer = abi::Done {
+                    id: taken.id,
+                    flags: abi::DONE_ZERO,
+                    ..abi::Done::default()
+                };
+                ((region.at + done) as *mut abi::Done)
+                    .add(index)
+                    .write(answer);
+            }
         }
     }
 }

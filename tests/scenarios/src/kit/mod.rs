@@ -14,7 +14,6 @@
 //! | [`Fio`] | load, verified |
 //! | [`Supervise`], [`Supervisor`] | `abuse-supervisor` and its workers |
 //! | [`Listener`] | the other end of NOTIFY_SOCKET |
-//! | [`memory::kernel_memory`] | what the kernel uses itself, to find leaks |
 //! | [`wait_until`], [`wait_for`], [`Pending`] | waiting, with a deadline |
 
 pub mod command;
@@ -24,7 +23,7 @@ pub mod example;
 pub mod fio;
 pub mod guest;
 pub mod kernel_log;
-pub mod memory;
+pub mod kernel_memory;
 pub mod mount;
 pub mod notify;
 pub mod puppet;

@@ -12,9 +12,8 @@ use std::time::Duration;
 use abuse::{Setup, State};
 use anyhow::{ensure, Result};
 
-use crate::kit::memory::kernel_memory;
 use crate::kit::raw::{free, node, Memory, Raw};
-use crate::kit::{wait_until, Direct, Guest, PATIENCE};
+use crate::kit::{kernel_memory, udev, wait_until, Direct, Guest, PATIENCE};
 
 const ROUNDS: u32 = 1000;
 const WARM: u32 = 100;
@@ -33,7 +32,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let mut before = 0;
     for round in 0..ROUNDS {
         if round == WARM {
-            before = kernel_memory()?;
+            udev::settle()?;
+            before = kernel_memory::kilobytes()?;
         }
         device.setup(&setup)?;
         if round % 10 == 0 {
@@ -62,7 +62,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         status.state == State::Empty && status.epoch >= ROUNDS,
         "{status:?}"
     );
-    let grown = kernel_memory()? - before;
+    udev::settle()?;
+    let grown = kernel_memory::kilobytes()? - before;
     ensure!(grown < TOLERANCE, "the kernel's memory grew by {grown} kB");
     Ok(())
 }
