@@ -6,7 +6,7 @@ DESTDIR ?=
 KERNEL ?= stock
 export KERNEL
 
-.PHONY: all help demo test scenarios fuzz fuzz-parsers races shell module install uninstall clean distclean selftest
+.PHONY: all help demo test scenarios fuzz fuzz-parsers leaks races shell module install uninstall clean distclean selftest
 
 all: ## build the module for this machine's own kernel, and the tools
 	tests/vm/build own
@@ -30,6 +30,9 @@ fuzz: ## hostile calls from many processes, for DURATION=30m, with SEED=N
 
 fuzz-parsers: ## random text for every parser in user space, for DURATION=30m
 	@tests/run-fuzz-parsers $(or $(DURATION),30m)
+
+leaks: ## look at every byte that comes out of a poisoned kernel, GETS=100000
+	@tests/run-leaks $(or $(GETS),100000)
 
 races: ## each step of a device's life against all that goes on, COUNT=100 times, beginning with FROM=0
 	@tests/run-races $(or $(COUNT),100) $(or $(FROM),0)

@@ -10,6 +10,7 @@
 //! | [`director`] | starts, kills and judges them, and resets devices so that nothing waits for ever |
 //! | [`after`] | what must be true when they are gone |
 //! | [`board`] | what they share |
+//! | [`leaks`] | `abuse-leaks`: looks at every byte that comes out |
 //! | [`races`] | `abuse-races`: each step of a device's life against all that goes on meanwhile |
 //!
 //! `make fuzz DURATION=… SEED=…` runs it for long, a scenario for ten thousand calls; `make races COUNT=… FROM=…`
@@ -20,6 +21,7 @@ pub mod board;
 pub mod calls;
 pub mod director;
 pub mod files;
+pub mod leaks;
 pub mod load;
 pub mod memory;
 pub mod player;

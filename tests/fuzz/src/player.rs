@@ -128,8 +128,8 @@ impl Player<'_> {
             550..=589 => self.setup(),
             590..=639 => self.requeue(),
             640..=664 => self.reconnect(),
-            665..=684 => self.reset(),
-            685..=714 => self.get_status(),
+            665..=699 => self.reset(),
+            700..=714 => self.get_status(),
             715..=744 => self.set_status(),
             745..=749 => self.plain(is::SET_POLL),
             750..=753 => self.plain(is::RESET),
@@ -732,7 +732,7 @@ impl Player<'_> {
             header.vec_count = self.rng.below(300) as u32;
         }
         let count = (header.vec_count as usize).min(abi::V1_MAX_VECS as usize);
-        let vectors = match self.rng.below(8) {
+        let vectors = match self.rng.below(3) {
             0 => self.memory.bad(&mut self.rng, count * size_of::<Vector>()),
             _ => self.memory.good(count * size_of::<Vector>()),
         };

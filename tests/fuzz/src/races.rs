@@ -303,6 +303,8 @@ impl Round<'_> {
             Err(error) if !force && error.errno() == Some(Errno::EBUSY as i32) => {
                 add(&self.figures.refused);
             }
+            Err(error)
+                if wait != Some(PATIENCE) && error.errno() == Some(Errno::EINPROGRESS as i32) => {}
             Err(error) => bail!("RESET2: {error}"),
         }
         Ok(())

@@ -10,7 +10,7 @@ const USAGE: &str = "\
 usage: abuse-scenarios list
        abuse-scenarios run [NAME]...
 
-Runs scenarios in the guest, all of them without names; see tests/vm/README.md. Exit status: 0 all
+Lists scenarios, each with what it wants on the kernel's command line. Runs them in the guest, all of them without names; see tests/vm/README.md. Exit status: 0 all
 passed; 1 some failed; 2 wrong usage; 75 one left the machine in a state that is no start for the
 next, so that the rest was not run.";
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["list"] => {
             for scenario in scenarios::ALL {
-                println!("{}", scenario.name);
+                println!("{} {}", scenario.name, scenario.boot);
             }
             ExitCode::SUCCESS
         }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 
 //! The scenarios. Each is a file named for its promise that has `pub fn run(&Guest)`, and one line
-//! in the list below, which is kept sorted.
+//! in the list below, which is kept sorted. Behind a name may stand, in parentheses, what the scenario
+//! wants on the kernel's command line.
 
 use anyhow::Result;
 
@@ -14,15 +15,31 @@ pub struct Scenario {
     pub name: &'static str,
     /// Fails when the promise is broken.
     pub run: fn(&Guest) -> Result<()>,
+    /// What it wants on the kernel's command line; it gets a guest of its own then.
+    pub boot: &'static str,
+}
+
+/// The parameters, if there are any.
+macro_rules! boot {
+    () => {
+        ""
+    };
+    ($boot:literal) => {
+        $boot
+    };
 }
 
 macro_rules! scenarios {
-    ($($name:ident,)*) => {
+    ($($name:ident $(($boot:literal))?,)*) => {
         $(mod $name;)*
 
         /// All of them, in the order of their names.
         pub const ALL: &[Scenario] = &[
-            $(Scenario { name: stringify!($name), run: $name::run },)*
+            $(Scenario {
+                name: stringify!($name),
+                run: $name::run,
+                boot: boot!($($boot)?),
+            },)*
         ];
     };
 }
@@ -73,6 +90,7 @@ scenarios! {
     killed_workers_are_replaced_without_an_error,
     life_and_death_race_with_everything,
     memory_that_races_loses_nothing,
+    no_stale_byte_or_address_comes_out("init_on_alloc=0 slub_debug=FZPU page_poison=1"),
     nothing_but_known_bytes_comes_out,
     null_forgets_everything,
     poll_tells_unclaimed_pending_and_reset,
