@@ -168,7 +168,7 @@ mod tests {
             match backend(&text) {
                 Ok(Spec::Ram { name }) => prop_assert!(!name.contains('/') && !name.is_empty()),
                 Ok(Spec::File { path, create, size, .. }) => {
-                    prop_assert!(path.as_os_str().len() > 0 && (create || size.is_none()));
+                    prop_assert!(!path.as_os_str().is_empty() && (create || size.is_none()));
                 }
                 Ok(Spec::Null) => prop_assert_eq!(text, "null"),
                 Err(why) => prop_assert!(!why.is_empty()),

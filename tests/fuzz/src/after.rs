@@ -92,7 +92,7 @@ fn serves() -> Result<()> {
             wait_until("the disk's node", PATIENCE, || path.exists())?;
             let disk = Direct::open(&path)?;
             let piece =
-                |at: usize| -> Vec<u8> { (0..PIECE).map(|byte| (byte ^ at * 7) as u8).collect() };
+                |at: usize| -> Vec<u8> { (0..PIECE).map(|byte| (byte ^ (at * 7)) as u8).collect() };
             for at in 0..16 {
                 disk.write((at * PIECE) as u64, &piece(at))?;
             }

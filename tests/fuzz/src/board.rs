@@ -127,7 +127,7 @@ impl Board {
     /// Remembers a request that was given out. Finds an id that was given twice.
     pub fn given(&self, seen: Seen, at: u64) {
         let about =
-            u64::from(seen.length) << 32 | u64::from(seen.op) << 16 | u64::from(seen.device);
+            (u64::from(seen.length) << 32) | (u64::from(seen.op) << 16) | u64::from(seen.device);
         let place = &self.ids[at as usize % IDS];
         place.id.store(seen.id, Relaxed);
         place.about.store(about, Relaxed);

@@ -243,7 +243,8 @@ impl Cast<'_> {
             };
             let (role, index, life) = (child.role, child.index, child.life + 1);
             let over = self.plan.calls != 0 && self.board.calls.load(Relaxed) >= self.plan.calls;
-            if !child.killed && !(status.success() && over) {
+            let at_the_end = status.success() && over;
+            if !child.killed && !at_the_end {
                 self.board
                     .finding(&format!("a {role} ended by itself: {status}"));
             }
@@ -386,7 +387,7 @@ impl Pulse {
         for (beat, (count, since)) in board.beats.iter().zip(&mut self.seen) {
             let (kind, process) = (beat.kind.load(Relaxed), beat.process.load(Relaxed));
             // A new process under an old place begins anew.
-            let current = beat.count.load(Relaxed) ^ u64::from(process) << 40;
+            let current = beat.count.load(Relaxed) ^ (u64::from(process) << 40);
             if kind == 0 || current != *count {
                 (*count, *since) = (current, now);
             } else if now.duration_since(*since) > HANGS {
@@ -414,7 +415,7 @@ struct Janitor {
 
 impl Janitor {
     fn keep(&self, devices: &[Device], seed: u64) -> Result<()> {
-        let mut rng = Rng::new(&[seed, 0x6a61_6e69_746f_72]);
+        let mut rng = Rng::new(&[seed, 0x006a_616e_6974_6f72]);
         let mut since: Vec<Option<Instant>> = vec![None; devices.len()];
         while !self.over.load(Relaxed) {
             for (device, since) in devices.iter().zip(&mut since) {

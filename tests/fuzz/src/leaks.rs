@@ -139,7 +139,7 @@ pub fn look(gets: u64, seed: u64, figures: &Figures) -> Result<()> {
             over: AtomicBool::new(false),
         });
     }
-    let looked = thread::scope(|scope| -> Result<()> {
+    thread::scope(|scope| -> Result<()> {
         let mut lookers = Vec::new();
         let mut users = Vec::new();
         for disk in &disks {
@@ -165,8 +165,7 @@ pub fn look(gets: u64, seed: u64, figures: &Figures) -> Result<()> {
             result = result.and(one);
         }
         result
-    });
-    looked
+    })
 }
 
 impl Disk {
@@ -192,9 +191,9 @@ impl Disk {
             number += 1;
             // Behind the data on the same page is what nobody is to see.
             region.fill(0, region.len(), 0x77);
-            let data = data(self.number, sector, len, user << 48 | number);
+            let data = data(self.number, sector, len, (user << 48) | number);
             region.poke(0, &data);
-            self.writes[user as usize].store(user << 48 | number, Relaxed);
+            self.writes[user as usize].store((user << 48) | number, Relaxed);
             if sys::pwrite(fd, &region, len, sector * 512) != 0 && !self.over.load(Relaxed) {
                 bail!("a write failed");
             }
@@ -569,6 +568,7 @@ impl<'l> Looker<'l> {
         let arena = arena - arena % 512;
         let (_, told) = self.take(arena, ARENA as u64, self.at(TAKE))?;
         let entries = told.taken as usize;
+        self.figures.gets.fetch_add(entries as u64, Relaxed);
         self.harmless("an entry", TAKE, entries * size_of::<Take>())?;
         self.untouched("before the arena", AREA, arena)?;
         self.fragments(arena, AREA + ARENA)?;
@@ -694,7 +694,7 @@ mod tests {
             writes: Default::default(),
             over: AtomicBool::new(false),
         };
-        let number = 2 << 48 | 9;
+        let number = (2 << 48) | 9;
         disk.writes[2].store(number, Relaxed);
         assert!(disk.is_current(40, &data(1, 40, 1024, number)));
         assert!(!disk.is_current(40, &data(0, 40, 1024, number)));

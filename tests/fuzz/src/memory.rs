@@ -57,7 +57,7 @@ impl Hostile {
             match rng.below(8) {
                 0 => self.racing.allow(from, len, Access::Read),
                 1 => self.racing.allow(from, len, Access::None),
-                2 => self.racing.remap(&self.file, || thread::yield_now()),
+                2 => self.racing.remap(&self.file, thread::yield_now),
                 3 => self.racing.forget(),
                 4 => {
                     let _ = self.file.set_len(from as u64);
@@ -67,7 +67,7 @@ impl Hostile {
                 _ => {
                     for _ in 0..64 {
                         let at = rng.below(RACING as u64);
-                        let _ = self.file.write_at(&rng.next().to_ne_bytes(), at);
+                        let _ = self.file.write_at(&rng.draw().to_ne_bytes(), at);
                     }
                 }
             }
@@ -83,7 +83,7 @@ impl Hostile {
         let Some(slow) = &self.slow else { return };
         loop {
             let mut page = [0; PAGE];
-            page[..8].copy_from_slice(&rng.next().to_ne_bytes());
+            page[..8].copy_from_slice(&rng.draw().to_ne_bytes());
             let delay = match rng.below(20) {
                 0 => Duration::from_millis(rng.below(100)),
                 _ => Duration::from_micros(rng.below(3000)),
@@ -349,14 +349,14 @@ pub fn damaged<T: Plain>(rng: &mut Rng, value: &T, sized: bool) -> Vec<u8> {
             1 => known + 1 + rng.below(64) as usize,
             2 => 4096,
             3 => 4097 + rng.below(1 << 20) as usize,
-            4 => rng.next() as u32 as usize,
+            4 => rng.draw() as u32 as usize,
             _ => known + 8 * rng.below(40) as usize,
         };
         bytes[..4].copy_from_slice(&(size as u32).to_ne_bytes());
         bytes.resize(size.clamp(known, 4096), 0);
         if rng.one_in(2) {
             let last = bytes.len() - 1;
-            bytes[last] = rng.next() as u8;
+            bytes[last] = rng.draw() as u8;
         }
         return bytes;
     }
@@ -364,7 +364,7 @@ pub fn damaged<T: Plain>(rng: &mut Rng, value: &T, sized: bool) -> Vec<u8> {
         let at = rng.below(bytes.len() as u64) as usize;
         match rng.below(4) {
             0 => bytes[at] ^= 1 << rng.below(8),
-            1 => bytes[at] = rng.next() as u8,
+            1 => bytes[at] = rng.draw() as u8,
             2 => {
                 let word = at & !3;
                 let number = rng.pick(&NUMBERS) as u32;

@@ -2,10 +2,10 @@
 
 //! One hostile process: threads that make calls by a grammar, threads that take their memory away.
 //!
-//! A production of the grammar is a method of [`Player`]: it chooses memory, fills it with something
+//! A production of the grammar is a method of `Player`: it chooses memory, fills it with something
 //! that is right, nearly right or wrong, makes the call, and looks at what came back as far as
-//! nobody else could have written there. A new call is a line of [`KINDS`](crate::calls::KINDS), a
-//! production, and a weight in [`Player::step`].
+//! nobody else could have written there. A new call is a line of [`KINDS`], a
+//! production, and a weight in `Player::step`.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
@@ -151,7 +151,7 @@ impl Player<'_> {
         let mut number = KINDS[kind].number;
         if number > 0xffff && self.rng.one_in(16) {
             // The size in the number means nothing.
-            number = number & !(0x3fff << 16) | (self.rng.below(0x4000) as u32) << 16;
+            number = number & !(0x3fff << 16) | ((self.rng.below(0x4000) as u32) << 16);
         }
         self.fire_number(kind, open, number, at)
     }
@@ -296,14 +296,14 @@ impl Player<'_> {
         self.held = kept;
         // Somebody else's, old ones, another device's, invented ones, and some twice.
         for _ in 0..self.rng.below(3) {
-            let at = self.rng.next();
+            let at = self.rng.draw();
             let seen = match self.rng.below(6) {
                 0 => Seen {
-                    id: self.rng.next(),
+                    id: self.rng.draw(),
                     ..Seen::default()
                 },
                 1 => Seen {
-                    id: self.board.seen(at).id ^ 1 << self.rng.below(64),
+                    id: self.board.seen(at).id ^ (1 << self.rng.below(64)),
                     ..self.board.seen(at)
                 },
                 2 => answers.last().copied().unwrap_or_default(),
@@ -326,7 +326,7 @@ impl Player<'_> {
                 _ => self.memory.data(),
             },
             length: match rng.below(16) {
-                0 => rng.next() as u32,
+                0 => rng.draw() as u32,
                 _ => seen.length,
             },
             result: match well {
@@ -335,7 +335,7 @@ impl Player<'_> {
             },
             flags: match rng.below(16) {
                 0..=5 => abi::DONE_ZERO,
-                6 => rng.next() as u16,
+                6 => rng.draw() as u16,
                 _ => 0,
             },
             status: 0,
@@ -505,7 +505,7 @@ impl Player<'_> {
                 op: entry.op,
                 device: open.device,
             };
-            let at = self.rng.next();
+            let at = self.rng.draw();
             self.board.given(seen, at);
             self.board.taken.fetch_add(1, Relaxed);
             self.held.push(seen);
@@ -545,11 +545,11 @@ impl Player<'_> {
 
     fn requeue(&mut self) {
         let rng = &mut self.rng;
-        let at = rng.next();
+        let at = rng.draw();
         let requeue = Requeue {
             size: size_of::<Requeue>() as u32,
             flags: match rng.below(8) {
-                0 => rng.next() as u32,
+                0 => rng.draw() as u32,
                 1 => 0,
                 2 => abi::RQ_ALL,
                 3 => abi::RQ_ALL | abi::RQ_FORCE,
@@ -561,7 +561,7 @@ impl Player<'_> {
             pid: match rng.below(4) {
                 0 => std::process::id(),
                 1 => 1,
-                2 => rng.next() as u32,
+                2 => rng.draw() as u32,
                 _ => self.board.beats[rng.below(32) as usize]
                     .process
                     .load(Relaxed),
@@ -727,7 +727,7 @@ impl Player<'_> {
             header = shown;
             open = self.of_device(Some(device));
         } else {
-            let at = self.rng.next();
+            let at = self.rng.draw();
             header.id = self.board.seen(at).id;
             header.vec_count = self.rng.below(300) as u32;
         }
@@ -750,7 +750,7 @@ impl Player<'_> {
         header.result = match self.rng.below(100) {
             0 => abi::V1_DEVICE_FAILURE,
             1..=6 => abi::V1_MEDIA_FAILURE,
-            7 => self.rng.next() as u32,
+            7 => self.rng.draw() as u32,
             _ => abi::V1_OKAY,
         };
         let place = match self.rng.below(3) {
@@ -771,7 +771,7 @@ impl Player<'_> {
         let number = match self.rng.below(3) {
             0 => 0x4126 + self.rng.below(10) as u32,
             // The letter of ours, numbers that are none, and any direction and size.
-            1 => (self.rng.next() as u32 & 0xffff_0000) | 0x4100 | 0x30 + self.rng.below(64) as u32,
+            1 => (self.rng.draw() as u32 & 0xffff_0000) | (0x4130 + self.rng.below(64) as u32),
             _ => KINDS[is::STATUS].number & 0x3fff_ffff | self.rng.pick(&[0, 1 << 30, 2 << 30]),
         };
         let place = self.memory.any(&mut self.rng, 128);
@@ -781,7 +781,7 @@ impl Player<'_> {
 
     fn poll(&mut self) {
         let open = self.files.any(&mut self.rng);
-        let events = self.rng.next() as i16;
+        let events = self.rng.draw() as i16;
         let milliseconds = self.rng.pick(&[0, 0, 0, 1, 5]);
         let pollmsg = 0x400;
         let known = libc::POLLIN | libc::POLLRDNORM | libc::POLLHUP | libc::POLLNVAL | pollmsg;
@@ -835,7 +835,7 @@ impl Player<'_> {
         if open.stranger {
             return;
         }
-        let errno = sys::stray(self.rng.next(), open.fd, place.at, 512);
+        let errno = sys::stray(self.rng.draw(), open.fd, place.at, 512);
         self.judge(is::STRAY, errno, open);
     }
 

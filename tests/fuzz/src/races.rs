@@ -123,7 +123,7 @@ pub fn round(act: Act, opponent: Opponent, index: u64, figures: &Figures) -> Res
     thread::scope(|scope| -> Result<()> {
         let mut others = Vec::new();
         for index in 0..3 {
-            let rng = Rng::new(&[rng.next(), index]);
+            let rng = Rng::new(&[rng.draw(), index]);
             let round = &round;
             others.push(scope.spawn(move || match (opponent, index) {
                 (Opponent::Killed, 0) => round.kill_workers(rng),

@@ -12,13 +12,13 @@ impl Rng {
     pub fn new(parts: &[u64]) -> Rng {
         let mut rng = Rng(0);
         for part in parts {
-            rng.0 = rng.next().wrapping_add(*part);
+            rng.0 = rng.draw().wrapping_add(*part);
         }
         rng
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,7 +28,7 @@ impl Rng {
 
     /// Less than `end`, which is not 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.draw() % end
     }
 
     /// Once in so many times.
@@ -43,7 +43,7 @@ impl Rng {
 
     /// Some of these bits.
     pub fn some_of(&mut self, bits: u32) -> u32 {
-        self.next() as u32 & bits
+        self.draw() as u32 & bits
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
     fn a_seed_means_one_sequence_and_another_another() {
         let take = |parts: &[u64]| -> Vec<u64> {
             let mut rng = Rng::new(parts);
-            (0..8).map(|_| rng.next()).collect()
+            (0..8).map(|_| rng.draw()).collect()
         };
         assert_eq!(take(&[1, 2]), take(&[1, 2]));
         assert_ne!(take(&[1, 2]), take(&[2, 1]));

@@ -7,6 +7,7 @@
 //! of a [`Region`], which holds nothing that Rust knows of. Random numbers name none but by chance;
 //! a process that a call has ruined in spite of that dies, and is reported.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -15,6 +16,7 @@ use std::ptr;
 use abuse::abi;
 use abuse_scenarios::kit::raw::Plain;
 use nix::libc;
+use nix::unistd::{self, ForkResult, Pid};
 
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
@@ -143,6 +145,13 @@ impl Region {
         let to = self.part(offset, bytes.len());
         // SAFETY: within the region.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+
+    /// Copies a value in. The region must be writable.
+    pub fn put<T: Plain>(&self, offset: usize, value: T) {
+        let to = self.part(offset, size_of::<T>()).cast::<T>();
+        // SAFETY: within the region.
+        unsafe { to.write_unaligned(value) };
     }
 
     /// Copies a value out. The region must be readable.
@@ -302,7 +311,7 @@ pub fn epoll(fd: i32, events: u32, milliseconds: i32) -> (i32, u32) {
 }
 
 /// open(2): the descriptor, or the errno.
-pub fn open(path: &std::ffi::CStr, flags: i32) -> Result<i32, i32> {
+pub fn open(path: &CStr, flags: i32) -> Result<i32, i32> {
     // SAFETY: a string that ends.
     match unsafe { libc::open(path.as_ptr(), flags) } {
         -1 => Err(errno_of(-1)),
@@ -327,37 +336,48 @@ pub fn close(fd: i32) -> i32 {
 
 /// A call that is not an ioctl and that a control node has no answer to. Returns the errno, or 0.
 pub fn stray(which: u64, fd: i32, at: u64, len: usize) -> i32 {
-    let pointer = at as *mut libc::c_void;
-    // SAFETY: see the module's documentation; a mapping is where the kernel likes it.
-    let answer = unsafe {
-        match which % 8 {
-            0 => libc::read(fd, pointer, len) as i64,
-            1 => libc::write(fd, pointer, len) as i64,
-            2 => libc::lseek(fd, at as i64, libc::SEEK_SET),
-            3 => libc::fsync(fd).into(),
-            4 => libc::ftruncate(fd, at as i64).into(),
-            5 => libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK | libc::O_ASYNC).into(),
-            6 => libc::fallocate(fd, 0, 0, len as i64).into(),
-            _ => match libc::mmap(ptr::null_mut(), PAGE, 3, libc::MAP_SHARED, fd, 0) {
-                libc::MAP_FAILED => -1,
-                _ => 0,
-            },
-        }
+    let (fd, len) = (i64::from(fd) as u64, len as u64);
+    let asynchronous = (libc::O_NONBLOCK | libc::O_ASYNC) as u64;
+    let shared = libc::MAP_SHARED as u64;
+    let (number, words) = match which % 8 {
+        0 => (libc::SYS_read, [fd, at, len, 0, 0, 0]),
+        1 => (libc::SYS_write, [fd, at, len, 0, 0, 0]),
+        2 => (libc::SYS_lseek, [fd, at, 0, 0, 0, 0]),
+        3 => (libc::SYS_fsync, [fd, 0, 0, 0, 0, 0]),
+        4 => (libc::SYS_ftruncate, [fd, at, 0, 0, 0, 0]),
+        5 => (
+            libc::SYS_fcntl,
+            [fd, libc::F_SETFL as u64, asynchronous, 0, 0, 0],
+        ),
+        6 => (libc::SYS_fallocate, [fd, 0, 0, len, 0, 0]),
+        _ => (libc::SYS_mmap, [0, PAGE as u64, 3, shared, fd, 0]),
     };
-    errno_of(answer)
+    let [a, b, c, d, e, f] = words;
+    // SAFETY: see the module's documentation; a mapping is where the kernel likes it.
+    errno_of(unsafe { libc::syscall(number, a, b, c, d, e, f) })
+}
+
+/// A process that makes `calls` and ends. They must allocate nothing and take no lock, as other threads
+/// may have held one.
+fn fork(calls: impl FnOnce()) -> nix::Result<Pid> {
+    // SAFETY: the child does no more than its callers below, who keep to the above.
+    match unsafe { unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            die_with_parent();
+            calls();
+            leave(0)
+        }
+    }
 }
 
 /// Makes these ioctls in a process of its own, which then ends. Descriptors and memory are as here.
 pub fn fork_and_call(calls: &[(i32, u32, u64)]) {
-    // SAFETY: the child makes system calls only, allocates nothing and takes no lock.
-    unsafe {
-        if libc::fork() == 0 {
-            for &(fd, number, argument) in calls {
-                libc::ioctl(fd, number.into(), argument);
-            }
-            libc::_exit(0);
+    let _ = fork(|| {
+        for &(fd, number, argument) in calls {
+            ioctl(fd, number, argument);
         }
-    }
+    });
 }
 
 /// Bytes that a forked worker needs.
@@ -365,57 +385,48 @@ pub const WORKER_ROOM: usize = 1 << 18;
 
 /// A worker in a process of its own, which takes and completes until it is killed. It opens the control
 /// node itself, so that the file goes with it.
-pub fn fork_worker(control: &std::ffi::CStr, region: &Region) -> nix::Result<nix::unistd::Pid> {
+pub fn fork_worker(control: &CStr, region: &Region) -> nix::Result<Pid> {
     const MOST: usize = 8;
-    let entries = (MOST * size_of::<abi::Take>()).max(PAGE);
+    const DONE: usize = PAGE;
+    const TAKE: usize = 2 * PAGE;
+    const ARENA: usize = 3 * PAGE;
     assert!(region.len >= WORKER_ROOM);
-    let (done, take, arena) = (PAGE, 2 * PAGE, 2 * PAGE + entries);
-    // SAFETY: the child makes system calls only, allocates nothing, takes no lock, and touches no
-    // memory but the region, of which it has its own copy.
-    unsafe {
-        let pid = nix::errno::Errno::result(libc::fork())?;
-        if pid != 0 {
-            return Ok(nix::unistd::Pid::from_raw(pid));
-        }
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        let mut fd = -1;
+    fork(|| {
         let mut held = 0;
+        let mut file = Err(0);
         loop {
-            if fd < 0 {
-                fd = libc::open(control.as_ptr(), libc::O_RDWR);
+            let Ok(fd) = file else {
+                file = open(control, libc::O_RDWR);
                 continue;
-            }
+            };
             let call = abi::Exchange {
                 size: size_of::<abi::Exchange>() as u32,
-                done: region.address() + done as u64,
+                done: region.address() + DONE as u64,
                 done_count: held,
-                take: region.address() + take as u64,
+                take: region.address() + TAKE as u64,
                 take_max: MOST as u32,
-                arena: region.address() + arena as u64,
-                arena_bytes: (WORKER_ROOM - arena) as u64,
+                arena: region.address() + ARENA as u64,
+                arena_bytes: (WORKER_ROOM - ARENA) as u64,
                 timeout_ns: 1_000_000,
                 ..abi::Exchange::default()
             };
-            let place = region.at as *mut abi::Exchange;
-            place.write(call);
-            if libc::ioctl(fd, abi::IOC_EXCHANGE.into(), place) != 0 {
+            region.put(0, call);
+            if ioctl(fd, abi::IOC_EXCHANGE, region.address()) != 0 {
                 held = 0;
                 continue;
             }
-            held = place.read().taken.min(MOST as u32);
+            held = region.peek::<abi::Exchange>(0).taken.min(MOST as u32);
             for index in 0..held as usize {
-                let taken = ((region.at + take) as *const abi::Take).add(index).read();
+                let taken: abi::Take = region.peek(TAKE + index * size_of::<abi::Take>());
                 let answer = abi::Done {
                     id: taken.id,
                     flags: abi::DONE_ZERO,
                     ..abi::Done::default()
                 };
-                ((region.at + done) as *mut abi::Done)
-                    .add(index)
-                    .write(answer);
+                region.put(DONE + index * size_of::<abi::Done>(), answer);
             }
         }
-    }
+    })
 }
 
 /// This signal is nothing to us, nor to the programs we start, until they handle it.
