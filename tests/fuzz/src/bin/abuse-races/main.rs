@@ -14,10 +14,10 @@ use abuse_scenarios::kit::udev;
 use anyhow::{bail, Context, Result};
 
 const USAGE: &str = "\
-usage: abuse-races [--count N] [--from N] [--pair ACT OPPONENT]
+usage: abuse-races [--count N] [--from N] [--pair ACT OPPONENT] [--settle]
 
 Each pair of an act (setup, reset, open, close, poll, unload) and an opponent (io, scan, killed) for
---count (100) rounds, beginning with the round --from (0). Exit status: 0 all went well; 1 a round did
+--count (100) rounds, beginning with the round --from (0). With --settle udevd must come to rest at the end. Exit status: 0 all went well; 1 a round did
 not, and which; 2 wrong usage.";
 
 /// A round that takes longer hangs.
@@ -26,6 +26,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 struct Plan {
     count: u64,
     from: u64,
+    settle: bool,
     pairs: Vec<(Act, Opponent)>,
 }
 
@@ -94,7 +95,10 @@ fn run(plan: &Plan, figures: &Figures) -> Result<()> {
     }
     *now() = None;
     // Some of the disks it was told of are long gone.
-    udev::settle()
+    match plan.settle {
+        true => udev::settle(),
+        false => Ok(()),
+    }
 }
 
 fn now() -> std::sync::MutexGuard<'static, Option<(String, Instant)>> {
@@ -125,6 +129,7 @@ fn plan(words: &[String]) -> Result<Plan> {
     let mut plan = Plan {
         count: 100,
         from: 0,
+        settle: false,
         pairs: all.collect(),
     };
     let mut words = words.iter();
@@ -137,6 +142,7 @@ fn plan(words: &[String]) -> Result<Plan> {
         match word.as_str() {
             "--count" => plan.count = value()?.parse().context("--count")?,
             "--from" => plan.from = value()?.parse().context("--from")?,
+            "--settle" => plan.settle = true,
             "--pair" => {
                 let (act, opponent) = (value()?, value()?);
                 let is = |name: String, word: &str| name.eq_ignore_ascii_case(word);
