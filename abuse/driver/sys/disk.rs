@@ -4,6 +4,7 @@
 //!
 //! C headers: `include/linux/blk-mq.h`, `include/linux/blkdev.h`.
 
+use super::chrdev::Visible;
 use super::ffi;
 use super::request::{Request, Status};
 use crate::abi;
@@ -20,6 +21,7 @@ const FEAT_WRITE_CACHE: u32 = 1 << 0;
 const FEAT_FUA: u32 = 1 << 1;
 const FEAT_ROTATIONAL: u32 = 1 << 2;
 const OPEN_READ: u32 = 1 << 0;
+const OPEN_WRITE: u32 = 1 << 1;
 
 /// Where the requests of a disk go.
 pub(crate) trait Queue: Send + Sync + 'static {
@@ -45,9 +47,14 @@ unsafe impl<T: Queue> Send for Disk<T> {}
 unsafe impl<T: Queue> Sync for Disk<T> {}
 
 impl<T: Queue> Disk<T> {
-    /// Makes the disk /dev/abuse`number` of a shape that was checked before. Partitions are not
-    /// looked for until [`Disk::scan`].
-    pub(crate) fn new(number: u32, shape: &abi::Setup, data: Arc<T>) -> Result<Self> {
+    /// Makes the disk /dev/abuse`number` of a shape that was checked before, in sysfs below the node
+    /// that controls it. Partitions are not looked for until [`DiskRef::scan`].
+    pub(crate) fn new(
+        number: u32,
+        shape: &abi::Setup,
+        parent: Option<&Visible>,
+        data: Arc<T>,
+    ) -> Result<Self> {
         let set = TagSet::new::<T>(shape)?;
         let mut limits = limits(shape);
         let queue_data: *const T = &*data;
@@ -73,10 +80,9 @@ impl<T: Queue> Disk<T> {
             // SAFETY: As above.
             unsafe { bindings::set_disk_ro(disk, true) };
         }
-        // SAFETY: As above; neither a parent nor attributes.
-        to_result(unsafe {
-            bindings::device_add_disk(core::ptr::null_mut(), disk, core::ptr::null_mut())
-        })?;
+        let parent = parent.map_or(core::ptr::null_mut(), Visible::device);
+        // SAFETY: As above; the parent is registered or none, and there are no attributes.
+        to_result(unsafe { bindings::device_add_disk(parent, disk, core::ptr::null_mut()) })?;
         core::mem::forget(unadded);
         let disk = NonNull::new(disk).ok_or(ENOMEM)?;
         // INVARIANT: Added above.
@@ -113,6 +119,18 @@ impl<T: Queue> Disk<T> {
         // SAFETY: Locked above.
         unsafe { bindings::mutex_unlock(lock) };
         Some(result)
+    }
+
+    /// Changes the capacity, and tells user space. Waits for nobody.
+    pub(crate) fn set_bytes(&self, bytes: u64) {
+        // SAFETY: Valid by the type invariant.
+        unsafe { bindings::set_capacity_and_notify(self.disk.as_ptr(), bytes >> 9) };
+    }
+
+    /// Where the last partition ends; it may come and go unless openers are excluded.
+    pub(crate) fn partitions_end(&self) -> u64 {
+        // SAFETY: Valid by the type invariant.
+        unsafe { ffi::abuse_disk_partitions_end(self.disk.as_ptr()) }.saturating_mul(512)
     }
 
     /// Makes the disk read-only, or writable again.
@@ -276,6 +294,8 @@ fn limits(shape: &abi::Setup) -> bindings::queue_limits {
     limits.io_min = shape.io_min;
     limits.io_opt = shape.io_opt;
     limits.max_hw_sectors = shape.max_bytes >> 9;
+    // Else the block layer stops at 4 MiB, whatever the hardware takes.
+    limits.max_user_sectors = limits.max_hw_sectors;
     limits.max_segments = shape.max_segments as u16;
     limits.max_segment_size = u32::MAX;
     if !has(abi::F_WRITE_THROUGH) {
@@ -314,6 +334,8 @@ impl<T: Queue> Ops<T> {
         let mut table: bindings::block_device_operations = unsafe { core::mem::zeroed() };
         // Keeps the module while the disk is open.
         table.owner = crate::THIS_MODULE.as_ptr();
+        table.open = Some(Self::open);
+        table.release = Some(Self::release);
         table
     };
 
@@ -323,6 +345,45 @@ impl<T: Queue> Ops<T> {
         table.queue_rq = Some(Self::queue_rq);
         table
     };
+
+    /// Remembers, in the disk's private data, that somebody may write.
+    ///
+    /// # Safety
+    ///
+    /// Called by the block layer only, with a valid disk whose `open_mutex` is held.
+    unsafe extern "C" fn open(
+        disk: *mut bindings::gendisk,
+        mode: bindings::blk_mode_t,
+    ) -> kernel::ffi::c_int {
+        if mode & OPEN_WRITE != 0 {
+            // SAFETY: Valid by the contract, and nobody else uses this field.
+            unsafe { (*disk).private_data = disk.cast() };
+        }
+        0
+    }
+
+    /// The last opener has gone, and one of them may have written: user space should look again at
+    /// what is on the disk. udevd could watch for that by itself, but then it reads the partition
+    /// table in its one main process, and looks at no device at all while this one has no worker.
+    ///
+    /// # Safety
+    ///
+    /// As [`Ops::open`].
+    unsafe extern "C" fn release(disk: *mut bindings::gendisk) {
+        // SAFETY: Valid by the contract.
+        let written = unsafe { !(*disk).private_data.is_null() };
+        // SAFETY: As above.
+        if !written || unsafe { ffi::abuse_disk_openers(disk) } > 0 {
+            return;
+        }
+        // SAFETY: As above.
+        unsafe { (*disk).private_data = core::ptr::null_mut() };
+        // SAFETY: As above.
+        if !unsafe { ffi::abuse_disk_is_dead(disk) } {
+            // SAFETY: As above; the openers' references keep the disk's device.
+            unsafe { bindings::disk_uevent(disk, bindings::kobject_action_KOBJ_CHANGE) };
+        }
+    }
 
     /// # Safety
     ///

@@ -8,5 +8,6 @@ pub(crate) mod disk;
 pub(crate) mod ffi;
 pub(crate) mod request;
 pub(crate) mod task;
+pub(crate) mod trace;
 pub(crate) mod user;
 pub(crate) mod work;

@@ -26,7 +26,7 @@ pub struct Args {
 
 /// Shows the device.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let device = choose::open(args.dev.number, Want::SetUp, Access::Read)?;
+    let device = choose::open(args.dev.target.as_ref(), Want::SetUp, Access::Read)?;
     let status = device.status()?;
     let fields = fields(&status, &Users::of(device.number()));
     out::print(&match args.json {
@@ -72,6 +72,7 @@ fn device(status: &Status, users: &Users) -> Vec<Field> {
             "control",
             Cell::Text(format!("/dev/abctl{}", status.number)),
         ),
+        ("name", Cell::maybe(status.name.clone(), Cell::Text)),
         ("state", Cell::Text(status.state.name().into())),
         ("sequence", number(status.sequence)),
         ("epoch", number(status.epoch)),
@@ -200,6 +201,7 @@ mod tests {
     fn status(setup: Option<Setup>) -> Status {
         Status {
             number: 3,
+            name: None,
             state: State::Live,
             sequence: 9,
             epoch: 2,

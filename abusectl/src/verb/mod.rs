@@ -2,7 +2,9 @@
 
 //! One file per verb: its arguments, and what it does.
 
+pub mod add;
 pub mod completions;
+pub mod flush;
 pub mod get;
 pub mod info;
 pub mod list;
@@ -10,8 +12,10 @@ pub mod man;
 pub mod poll;
 pub mod put;
 pub mod reconnect;
+pub mod remove;
 pub mod requeue;
 pub mod reset;
+pub mod resize;
 pub mod server;
 pub mod setup;
 pub mod version;

@@ -141,7 +141,7 @@ fn nothing_leaked(before: i64) -> Result<()> {
         return Ok(());
     }
     // Some is let go of after a grace period only, or when udevd has looked.
-    let grown = || -> Result<i64> { Ok(kernel_memory::kilobytes()? - before) };
+    let grown = || -> Result<i64> { Ok(kernel_memory::at_once()? - before) };
     let last = wait_for("memory to come back", Duration::from_secs(20), || {
         Ok(Some(grown()?).filter(|&grown| grown < TOLERANCE))
     });

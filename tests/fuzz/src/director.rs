@@ -62,7 +62,7 @@ pub fn direct(plan: &Plan) -> Result<bool> {
     let devices = devices(plan)?;
     absent()?;
     let mut log = KernelLog::begin(&format!("abuse-fuzz: begin, seed {}", plan.seed))?;
-    let before = kernel_memory::kilobytes()?;
+    let before = kernel_memory::at_once()?;
     let (board, file) = Board::new()?;
     board.limit.store(plan.calls, Relaxed);
     let started = Instant::now();

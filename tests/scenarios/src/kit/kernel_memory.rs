@@ -4,9 +4,15 @@
 
 use anyhow::{Context, Result};
 
-/// Kilobytes of the kernel's own, without what it could give back. Disks that are gone are let go of
-/// after a grace period, and by udevd when it has looked: let that settle first, or hold it.
+/// Kilobytes of the kernel's own, without what it could give back.
 pub fn kilobytes() -> Result<i64> {
+    // Freed disks are let go of after a grace period, and by udevd when it has looked.
+    let _ = std::process::Command::new("udevadm").arg("settle").status();
+    at_once()
+}
+
+/// The same without waiting for udevd, which may be held.
+pub fn at_once() -> Result<i64> {
     std::fs::write("/proc/sys/vm/drop_caches", "3")?;
     let text = std::fs::read_to_string("/proc/meminfo")?;
     let field = |name: &str| -> Result<i64> {
