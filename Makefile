@@ -6,7 +6,7 @@ DESTDIR ?=
 KERNEL ?= stock
 export KERNEL
 
-.PHONY: all help demo test scenarios powercut powercut-guest shell module install uninstall clean distclean selftest
+.PHONY: all help demo test scenarios fuzz fuzz-parsers leaks races powercut powercut-guest shell module install uninstall clean distclean selftest
 
 all: ## build the module for this machine's own kernel, and the tools
 	tests/vm/build own
@@ -33,6 +33,18 @@ powercut: ## states a power cut can leave a disk in, STATES=10000 of them, with 
 powercut-guest: ## SIGKILL the machine under load, COUNT=100 times, with SEED=N
 	@tests/vm/build all --kernel $(KERNEL)
 	@tests/powercut/guests $(or $(COUNT),100) $(SEED)
+
+fuzz: ## hostile calls from many processes, for DURATION=30m, with SEED=N
+	@tests/run-fuzz $(or $(DURATION),30m) "$(SEED)"
+
+fuzz-parsers: ## random text for every parser in user space, for DURATION=30m
+	@tests/run-fuzz-parsers $(or $(DURATION),30m)
+
+leaks: ## look at every byte that comes out of a poisoned kernel, GETS=100000
+	@tests/run-leaks $(or $(GETS),100000)
+
+races: ## each step of a device's life against all that goes on, COUNT=100 times, beginning with FROM=0
+	@tests/run-races $(or $(COUNT),100) $(or $(FROM),0)
 
 shell: ## a shell in a guest with the module loaded
 	@tests/vm/run -- bash -l || [ $$? -lt 99 ]

@@ -73,23 +73,12 @@ pub(crate) fn set_status(
     let info: Info = user::read_start(argument, info_size(compat))?;
     let asked = shape::of_2009(&info, partitions, page).map_err(errno)?;
     let mut settled = shape::settle(&asked, cpus, page).map_err(errno)?;
-    let Some((shape, _)) = device.shape() else {
-        return Device::setup(device, &mut settled).map_err(|error| {
-            // Somebody else was faster: as if it had been set up before.
-            if error == EBUSY {
-                EINVAL
-            } else {
-                error
-            }
-        });
-    };
     // The queue keeps its length, as the disk its size: what cannot be had is not passed over.
-    let same = shape.bytes == settled.bytes
-        && shape.logical_block == settled.logical_block
-        && (info.max_queue == 0 || info.max_queue == shape.depth);
-    if info.flags & abi::FLAGS_RECONNECT == 0 || !same {
-        return Err(EINVAL);
-    }
+    let keeps = |shape: &Setup| {
+        shape.bytes == settled.bytes
+            && shape.logical_block == settled.logical_block
+            && (info.max_queue == 0 || info.max_queue == shape.depth)
+    };
     let call = abi::Reconnect {
         flags: match info.flags & abi::FLAGS_READ_ONLY {
             0 => abi::RC_READ_WRITE,
@@ -97,11 +86,28 @@ pub(crate) fn set_status(
         },
         ..abi::Reconnect::default()
     };
-    let (outcome, _, _) = Device::reconnect(device, &call)?;
-    if outcome.is_in_vain() {
-        return Err(EBUSY);
+    loop {
+        let Some((shape, _)) = device.shape() else {
+            return Device::setup(device, &mut settled).map_err(|error| {
+                // Somebody else was faster: as if it had been set up before.
+                if error == EBUSY {
+                    EINVAL
+                } else {
+                    error
+                }
+            });
+        };
+        if info.flags & abi::FLAGS_RECONNECT == 0 || !keeps(&shape) {
+            return Err(EINVAL);
+        }
+        return match Device::reconnect(device, &call) {
+            // Reset in between: as if it had been empty before.
+            Err(error) if error == ENXIO => continue,
+            Err(error) => Err(error),
+            Ok((outcome, _, _)) if outcome.is_in_vain() => Err(EBUSY),
+            Ok(_) => Ok(()),
+        };
     }
-    Ok(())
 }
 
 /// RESET.

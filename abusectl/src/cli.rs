@@ -129,9 +129,25 @@ pub fn parse() -> Result<Cli, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_definitions_are_sound() {
         command().debug_assert();
+    }
+
+    proptest! {
+        #[test]
+        fn fuzzed_command_lines_are_understood_or_refused(
+            words in proptest::collection::vec(
+                "list|info|setup|reconnect|requeue|reset|get|put|poll|server|version|completions|help|--?(json|force|all|owner|pid|id|older|backend|threads|timeout|detach|help|[a-z]{1,9})(=[-0-9a-z:,/.]{0,10})?|(/dev/)?(abctl|abuse)?[0-9]{1,4}|[a-z]{1,6}=[0-9]{1,6}[KMG]?|ok|zero|null|ram:[a-z]{0,3}|\\PC{0,6}",
+                0..7,
+            )
+        ) {
+            let words = std::iter::once("abusectl".to_string()).chain(words);
+            if let Err(error) = Cli::try_parse_from(words) {
+                prop_assert!(!error.render().to_string().is_empty());
+            }
+        }
     }
 }

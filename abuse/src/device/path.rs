@@ -89,11 +89,12 @@ fn control_node(name: &Path) -> Result<PathBuf> {
     let Some(file) = name.file_name().and_then(|file| file.to_str()) else {
         return Err(not_a_device(name));
     };
-    let bare = !text.contains('/');
-    let directory = match name.parent() {
-        Some(parent) if !bare => parent,
-        _ => Path::new("/dev"),
-    };
+    // A slash behind it does not make it a name in the current directory.
+    let parent = name
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let bare = parent.is_none();
+    let directory = parent.unwrap_or(Path::new("/dev"));
     if let Some(number) = numbered(file, CONTROL).or_else(|| numbered(file, DISK)) {
         return Ok(directory.join(format!("{CONTROL}{number}")));
     }
@@ -146,6 +147,7 @@ fn not_a_device(name: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn node(name: &str) -> String {
         let called = find(Path::new(name)).unwrap();
@@ -186,7 +188,14 @@ mod tests {
 
     #[test]
     fn control_node_disk_and_number_mean_the_same_device() {
-        for name in ["/dev/abctl12", "/dev/abuse12", "12", "abctl12", "abuse12"] {
+        for name in [
+            "/dev/abctl12",
+            "/dev/abuse12",
+            "12",
+            "abctl12",
+            "abuse12",
+            "abuse12/",
+        ] {
             assert_eq!(node(name), "/dev/abctl12", "{name}");
         }
     }
@@ -215,5 +224,18 @@ mod tests {
             std::fs::write(directory.path().join(name), "").unwrap();
         }
         assert_eq!(numbers_in(directory.path()).unwrap(), [2, 10]);
+    }
+
+    proptest! {
+        #[test]
+        fn fuzzed_names_are_control_nodes_or_refused(
+            name in "(/|\\./|/dev/|/dev/disk/by-id/)?(abuse|abctl|abuse-control)?[-+]?[0-9]{0,12}(p[0-9]{0,3})?/?|\\PC{0,12}"
+        ) {
+            match control_node(Path::new(&name)) {
+                // A node of a control node is itself.
+                Ok(node) => prop_assert_eq!(control_node(&node).ok(), Some(node)),
+                Err(error) => prop_assert!(error.hint().is_some(), "{}: {}", name, error),
+            }
+        }
     }
 }

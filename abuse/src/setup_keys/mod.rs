@@ -312,5 +312,21 @@ mod tests {
             let error = plan(&[format!("{word},{word}")]).expect_err("twice");
             prop_assert!(error.contains("twice"), "{}", error);
         }
+
+        #[test]
+        fn fuzzed_keys_make_a_disk_that_can_be_or_are_refused(
+            words in proptest::collection::vec(
+                "(size|sz|blocksize|bs|ro|rw|reconnect|depth|queues|lease|max_bytes|physical|[a-z_-]{1,12})((=|==| = )([0-9]{0,20}(K|M|G|T|E|kB|s|ms)?|yes|no|off|\\PC{0,4})?)?,?",
+                0..6,
+            )
+        ) {
+            let whole = plan(&words);
+            // Words or commas, it is the same.
+            prop_assert_eq!(&whole, &plan(&[words.join(",")]));
+            if let Ok(Plan::Setup(setup)) = whole {
+                let block = u64::from(setup.logical_block.max(512));
+                prop_assert!(setup.bytes > 0 && setup.bytes % block == 0, "{:?}", setup);
+            }
+        }
     }
 }

@@ -67,6 +67,7 @@ pub fn name(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn every_spelling_names_the_same_device() {
@@ -104,5 +105,15 @@ mod tests {
     fn a_name_is_not_a_number() {
         assert_eq!(name("mine"), Ok("mine".into()));
         assert!(name("7").is_err() && name("abuse7").is_err() && name("/dev/x").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn fuzzed_devices_are_numbers_or_refused(text in "(/dev/)?(abuse|abctl)?[-+]?[0-9]{0,12}|\\PC{0,8}") {
+            if let Ok(number) = dev(&text) {
+                prop_assert!(text.ends_with(&number.to_string()));
+                prop_assert_eq!(dev(&format!("/dev/abctl{number}")), Ok(number));
+            }
+        }
     }
 }

@@ -11,8 +11,9 @@ usage: abuse-scenarios list
        abuse-scenarios run [NAME]...
        abuse-scenarios detectors
 
-Runs scenarios in the guest, all of them without names; see tests/vm/README.md. 'detectors' commits
-crimes in a debug kernel, with the module of tests/vm/detectors, and sees them noticed. Exit status: 0 all
+Lists scenarios, each with what it wants on the kernel's command line. Runs them in the guest, all of
+them without names; see tests/vm/README.md. 'detectors' commits crimes in a debug kernel, with the module
+of tests/vm/detectors, and sees them noticed. Exit status: 0 all
 passed; 1 some failed; 2 wrong usage; 75 one left the machine in a state that is no start for the
 next, so that the rest was not run.";
 
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["list"] => {
             for scenario in scenarios::ALL {
-                println!("{}", scenario.name);
+                println!("{} {}", scenario.name, scenario.boot);
             }
             ExitCode::SUCCESS
         }

@@ -15,7 +15,7 @@ use anyhow::{anyhow, bail, Result};
 
 use crate::kit::command::tail;
 use crate::kit::kernel_log::KernelLog;
-use crate::kit::{detectors, Guest, Skipped};
+use crate::kit::{detectors, skip, Guest, Skipped};
 use crate::scenarios::{Scenario, ALL};
 
 /// What a scenario may take, unless it says otherwise.
@@ -124,7 +124,9 @@ fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
     let mut outputs = Vec::new();
     let mut figures = String::new();
     let result = Guest::new(clock.clone()).and_then(|guest| {
-        let result = guarded(|| (scenario.run)(&guest)).and_then(|()| guarded(|| guest.check()));
+        let result = guarded(|| booted(scenario.boot))
+            .and_then(|()| guarded(|| (scenario.run)(&guest)))
+            .and_then(|()| guarded(|| guest.check()));
         outputs = guest.outputs();
         figures = guest.figures();
         let tidied = guarded(|| guest.tidy());
@@ -156,6 +158,16 @@ fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
         outputs,
         figures,
         log: log.ok(),
+    }
+}
+
+/// Whether the kernel was booted as a scenario wants it.
+fn booted(wanted: &str) -> Result<()> {
+    let line = std::fs::read_to_string("/proc/cmdline")?;
+    let has = |word: &str| line.split_whitespace().any(|has| has == word);
+    match wanted.split_whitespace().all(has) {
+        true => Ok(()),
+        false => skip(&format!("it wants a kernel booted with {wanted}")),
     }
 }
 
@@ -341,6 +353,13 @@ mod tests {
     fn a_panic_is_a_failure_with_its_words() {
         let error = guarded(|| -> Result<()> { panic!("oh {}", "no") }).unwrap_err();
         assert_eq!(error.to_string(), "panicked: oh no");
+    }
+
+    #[test]
+    fn a_scenario_that_wants_another_boot_is_skipped() {
+        booted("").unwrap();
+        let error = booted("no.such=parameter").unwrap_err();
+        assert!(error.is::<Skipped>(), "{error}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ fn a_name_is_a_harmless_word() {
     for name in ["x", "a.b_c+d-e", "_", "2024-backup", "abuse-control", "abuse1x", "abuse0p1"] {
         let parsed = parse(name.as_bytes()).expect(name);
         assert!(!parsed.is_none());
+        assert_eq!(parsed.as_str(), name);
         assert!(parsed.bytes().starts_with(name.as_bytes()));
     }
     let long = [b'n'; NAME_SIZE - 1];

@@ -130,7 +130,7 @@ pub(super) fn is_idle(status: &Status) -> bool {
 }
 
 /// Fails unless every request of an idle device was ended exactly once.
-pub(super) fn every_request_ended(status: &Status) -> Result<()> {
+pub fn every_request_ended(status: &Status) -> Result<()> {
     for operation in Operation::ALL {
         let counts = status.counts(operation);
         ensure!(

@@ -29,7 +29,7 @@ fn grows(guest: &Guest, kind: &str, grow: &str, check: &[&str], sizes: [u64; 2])
     let mount = guest.mount(disk.path())?;
     let room = |path: &std::path::Path| -> Result<u64> {
         let stat = nix::sys::statvfs::statvfs(path)?;
-        Ok(stat.blocks() * stat.fragment_size() >> 20)
+        Ok((stat.blocks() * stat.fragment_size()) >> 20)
     };
     let before = room(mount.path())?;
     std::fs::write(mount.path().join("old"), vec![1; 1 << 20])?;

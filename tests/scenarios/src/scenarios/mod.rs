@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 
 //! The scenarios. Each is a file named for its promise that has `pub fn run(&Guest)`, and one line
-//! in the list below, which is kept sorted.
+//! in the list below, which is kept sorted. Behind a name may stand, in parentheses, what the scenario
+//! wants on the kernel's command line.
 
 use anyhow::Result;
 
@@ -14,15 +15,31 @@ pub struct Scenario {
     pub name: &'static str,
     /// Fails when the promise is broken.
     pub run: fn(&Guest) -> Result<()>,
+    /// What it wants on the kernel's command line; it gets a guest of its own then.
+    pub boot: &'static str,
+}
+
+/// The parameters, if there are any.
+macro_rules! boot {
+    () => {
+        ""
+    };
+    ($boot:literal) => {
+        $boot
+    };
 }
 
 macro_rules! scenarios {
-    ($($name:ident,)*) => {
+    ($($name:ident $(($boot:literal))?,)*) => {
         $(mod $name;)*
 
         /// All of them, in the order of their names.
         pub const ALL: &[Scenario] = &[
-            $(Scenario { name: stringify!($name), run: $name::run },)*
+            $(Scenario {
+                name: stringify!($name),
+                run: $name::run,
+                boot: boot!($($boot)?),
+            },)*
         ];
     };
 }
@@ -107,10 +124,12 @@ scenarios! {
     flushes_and_fua_reach_the_worker,
     io_that_outlives_its_process_ends_in_a_scan,
     killed_workers_are_replaced_without_an_error,
+    life_and_death_race_with_everything,
     lvm_on_top_survives_a_workers_death,
     md_raid1_on_top_survives_a_workers_death,
     memory_that_races_loses_nothing,
     names_are_safe_aliases,
+    no_stale_byte_or_address_comes_out("init_on_alloc=0 slub_debug=FZPU page_poison=1"),
     nothing_but_known_bytes_comes_out,
     null_forgets_everything,
     of_two_puts_of_one_id_one_wins,
@@ -139,6 +158,7 @@ scenarios! {
     stress_ng_finds_no_error,
     sysfs_is_read_while_devices_come_and_go,
     sysfs_says_what_a_device_is_and_does,
+    ten_thousand_hostile_calls_break_nothing,
     the_example_in_c_serves_a_file_system,
     the_example_in_python_serves_a_file_system,
     the_example_in_rust_serves_a_file_system,

@@ -44,7 +44,8 @@ fn refuses(device: &Device) -> Result<()> {
         bytes: 4 * MIB,
         ..Resize::default()
     };
-    let cases: [(&str, Errno, fn(&mut Resize)); 11] = [
+    type Case = (&'static str, Errno, fn(&mut Resize));
+    let cases: [Case; 11] = [
         ("no bytes", Errno::EINVAL, |it| it.bytes = 0),
         ("half a block", Errno::EINVAL, |it| it.bytes += 512),
         ("2^63 bytes", Errno::EFBIG, |it| it.bytes = 1 << 63),
