@@ -6,7 +6,10 @@ DESTDIR ?=
 KERNEL ?= stock
 export KERNEL
 
-.PHONY: all help demo test scenarios shell module install uninstall clean distclean selftest
+DURATION ?= 30m
+export TIMES
+
+.PHONY: all help demo test scenarios torture shell module install uninstall clean distclean selftest
 
 all: ## build the module for this machine's own kernel, and the tools
 	tests/vm/build own
@@ -21,9 +24,12 @@ demo: ## see it work: a guest, two workers, a file system, twenty kills
 test: ## run every check and every scenario
 	@tests/run-all $(SCENARIOS)
 
-scenarios: ## run the scenarios alone, or those in SCENARIOS='NAME...'
+scenarios: ## run the scenarios alone, or SCENARIOS='NAME...', TIMES=N times as long
 	@tests/vm/build all --kernel $(KERNEL)
 	@tests/run-scenarios $(SCENARIOS)
+
+torture: ## everything that can happen to workers, at random, for DURATION=30m, with SEED=N
+	@tests/torture $(DURATION) "$(SEED)" "$(ROUND)"
 
 shell: ## a shell in a guest with the module loaded
 	@tests/vm/run -- bash -l || [ $$? -lt 99 ]

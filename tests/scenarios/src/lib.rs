@@ -28,3 +28,4 @@
 pub mod kit;
 pub mod runner;
 pub mod scenarios;
+pub mod torture;

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
 
-//! `abuse-scenarios list` and `abuse-scenarios run [NAME]...`; `puppet` is for its own use.
+//! `abuse-scenarios list`, `abuse-scenarios run [NAME]...` and `abuse-scenarios torture`; `puppet` and
+//! `hog` are for its own use.
 
 use std::process::ExitCode;
 
-use abuse_scenarios::{kit::puppet, runner, scenarios};
+use abuse_scenarios::{kit::puppet, runner, scenarios, torture};
 
 const USAGE: &str = "\
 usage: abuse-scenarios list
        abuse-scenarios run [NAME]...
+       abuse-scenarios torture [--duration TIME] [--seed N] [--round N] [--length TIME]
 
 Runs scenarios in the guest, all of them without names; see tests/vm/README.md. Exit status: 0 all
 passed; 1 some failed; 2 wrong usage; 75 one left the machine in a state that is no start for the
@@ -25,7 +27,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["run", names @ ..] => runner::run(names),
+        ["torture", options @ ..] => torture::verb::run(options),
         ["puppet", device] => puppet::play(device),
+        ["hog", words @ ..] => torture::hog::play(words),
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)

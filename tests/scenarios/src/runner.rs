@@ -41,7 +41,7 @@ pub fn run(names: &[&str]) -> ExitCode {
     let mut totals = Totals::default();
     let mut spoilt = false;
     for scenario in chosen {
-        let end = one(scenario, &clock);
+        let end = one(scenario.name, scenario.run, &clock);
         totals.add(&end.verdict);
         if end.spoilt {
             spoilt = true;
@@ -79,15 +79,28 @@ struct End {
     spoilt: bool,
 }
 
+/// Runs something that is no scenario of the list as if it were one. Whether it passed, and left the
+/// machine as it found it.
+pub fn alone(name: &str, run: impl FnOnce(&Guest) -> Result<()>) -> bool {
+    // As above.
+    if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
+        eprintln!("abuse-scenarios: orphans will not be looked after: {error}");
+    }
+    let clock = Arc::new(Clock::default());
+    watch(&clock);
+    let end = one(name, run, &clock);
+    matches!(end.verdict, Verdict::Passed) && !end.spoilt
+}
+
 /// Runs one scenario and says how it went.
-fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
+fn one(name: &str, run: impl FnOnce(&Guest) -> Result<()>, clock: &Arc<Clock>) -> End {
     let started = Instant::now();
-    clock.begin(scenario.name);
-    let mut log = KernelLog::begin(&format!("abuse-scenarios: begin {}", scenario.name));
+    clock.begin(name);
+    let mut log = KernelLog::begin(&format!("abuse-scenarios: begin {name}"));
     let mut spoilt = false;
     let mut outputs = Vec::new();
     let result = Guest::new(clock.clone()).and_then(|guest| {
-        let result = guarded(|| (scenario.run)(&guest)).and_then(|()| guarded(|| guest.check()));
+        let result = guarded(|| run(&guest)).and_then(|()| guarded(|| guest.check()));
         outputs = guest.outputs();
         let tidied = guarded(|| guest.tidy());
         spoilt = !matches!(tidied, Ok(true));
@@ -108,10 +121,10 @@ fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
     clock.end();
     let seconds = started.elapsed().as_secs_f32();
     match &verdict {
-        Verdict::Passed => println!("ok {} {seconds:.1}s", scenario.name),
-        Verdict::Skipped(reason) => println!("skipped {}: {reason}", scenario.name),
+        Verdict::Passed => println!("ok {name} {seconds:.1}s"),
+        Verdict::Skipped(reason) => println!("skipped {name}: {reason}"),
         Verdict::Failed(reason) => {
-            println!("FAILED {} {seconds:.1}s: {reason}", scenario.name);
+            println!("FAILED {name} {seconds:.1}s: {reason}");
             show(&outputs, log.as_mut().ok());
         }
     }
@@ -167,16 +180,16 @@ pub(crate) struct Clock {
 }
 
 struct Running {
-    name: &'static str,
+    name: String,
     started: Instant,
     deadline: Instant,
 }
 
 impl Clock {
-    fn begin(&self, name: &'static str) {
+    fn begin(&self, name: &str) {
         let started = Instant::now();
         *self.running() = Some(Running {
-            name,
+            name: name.to_string(),
             started,
             deadline: started + USUAL,
         });
@@ -186,6 +199,13 @@ impl Clock {
     pub(crate) fn allow(&self, time: Duration) {
         if let Some(running) = &mut *self.running() {
             running.deadline = Instant::now() + time;
+        }
+    }
+
+    /// So many times as long, from its beginning on.
+    pub(crate) fn stretch(&self, times: u32) {
+        if let Some(running) = &mut *self.running() {
+            running.deadline = running.started + USUAL * times;
         }
     }
 
@@ -200,9 +220,12 @@ impl Clock {
 
 /// Ends this program when a scenario takes too long; the guest is then not to be trusted.
 fn watch(clock: &Arc<Clock>) {
-    let clock = clock.clone();
+    let clock = Arc::downgrade(clock);
     thread::spawn(move || loop {
         thread::sleep(Duration::from_millis(200));
+        let Some(clock) = clock.upgrade() else {
+            return;
+        };
         let running = clock.running();
         if let Some(late) = running.as_ref().filter(|it| Instant::now() > it.deadline) {
             let seconds = late.started.elapsed().as_secs_f32();

@@ -24,6 +24,7 @@ pub struct Command<'g> {
     name: String,
     inner: std::process::Command,
     limit: Duration,
+    quiet: bool,
 }
 
 /// What a program that ended left.
@@ -47,7 +48,15 @@ impl<'g> Command<'g> {
             name: program.to_string_lossy().into_owned(),
             inner,
             limit: PATIENCE,
+            quiet: false,
         }
+    }
+
+    /// What it says is forgotten with it, instead of being shown if the scenario fails: for programs
+    /// that are started by the hundred.
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
     }
 
     /// One more argument.
@@ -101,7 +110,9 @@ impl<'g> Command<'g> {
             .spawn()
             .with_context(|| format!("starting {}", self.name))?;
         let title = format!("{} [{}]", self.name, child.id());
-        self.guest.remember_output(&title, &out, &err)?;
+        if !self.quiet {
+            self.guest.remember_output(&title, &out, &err)?;
+        }
         Ok(Process {
             name: self.name,
             child,
