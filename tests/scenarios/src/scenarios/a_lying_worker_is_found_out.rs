@@ -17,9 +17,9 @@ use crate::kit::{wait_until, Guest, PATIENCE};
 use crate::torture::clients::{Clients, Findings};
 use crate::torture::round::{Round, Store};
 
-const OPERATIONS: u64 = 3000;
+const OPERATIONS: u64 = 2000;
 /// One of so many writes, or reads, is a lie.
-const SELDOM: u64 = 400;
+const SELDOM: u64 = 100;
 const BLOCK: u64 = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
