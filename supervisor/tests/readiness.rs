@@ -19,9 +19,10 @@ fn program() {
 #[test]
 fn the_service_manager_is_told_ready_status_and_stopping() {
     let mut scene = Scene::new();
-    scene.start("--workers 2", "sleep:200 ready");
+    scene.start("--workers 2", "await:go ready");
     scene.wait_entries("start", 2);
     assert!(!scene.told().iter().any(|line| line == "READY=1"));
+    scene.touch("go");
     scene.wait_told("READY=1", 1);
     scene.wait_told("STATUS=abctl0: served by 2 of 2 workers", 1);
     scene.signal(Signal::SIGTERM);
@@ -37,6 +38,7 @@ fn the_watchdog_hears_of_the_loop() {
         command.env("WATCHDOG_USEC", "100000");
     });
     scene.wait_told("WATCHDOG=1", 5);
+    scene.wait_entries("start", 1);
     let worker = scene.of("start")[0].pid;
     let environment = std::fs::read(format!("/proc/{worker}/environ")).unwrap();
     assert!(!String::from_utf8_lossy(&environment).contains("WATCHDOG"));

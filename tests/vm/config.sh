@@ -23,8 +23,8 @@ BUILD_PACKAGES=(
 # The guest: what `make demo` and `make test` use. Anything else comes by --package.
 GUEST_PACKAGES=(
     systemd udev kmod procps psmisc sysvinit-utils util-linux mount
-    fio e2fsprogs xfsprogs btrfs-progs dosfstools fdisk parted
-    dmsetup cryptsetup-bin lvm2 mdadm libaio1t64
+    fio dbench e2fsprogs xfsprogs btrfs-progs f2fs-tools dosfstools fdisk parted
+    dmsetup cryptsetup-bin lvm2 mdadm libaio1t64 trace-cmd
     python3 bsdextrautils xz-utils busybox-static
 )
 

@@ -68,15 +68,18 @@ fn one(number: u32, args: &Args) -> Result<(), Failure> {
     }
     match device.reset(args.force, Some(args.timeout)) {
         Ok(done) => {
-            let failed = human::count(done.failed.into(), "request");
+            // What was in the middle of a copy ends with an error, too.
+            let failed = u64::from(done.failed) + u64::from(done.draining);
+            let failed = human::count(failed, "request");
             out::line(&format!("{name}: reset, {failed} failed"))?;
+            // Counted when the reset began: only who did not wait is told of what goes on.
             match done.draining {
-                0 => Ok(()),
-                left => Err(draining(
+                left if left > 0 && args.timeout.is_zero() => Err(draining(
                     &name,
                     &human::count(left.into(), "request"),
                     args.timeout,
                 )),
+                _ => Ok(()),
             }
         }
         Err(error) => match error.errno() {

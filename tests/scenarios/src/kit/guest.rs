@@ -168,6 +168,8 @@ impl Guest {
 
     /// After a scenario that passed: fails unless its devices are idle and every request ended.
     pub(crate) fn check(&self) -> Result<()> {
+        // What was killed with its group may take a moment to be gone.
+        let _ = wait_until("an end", Duration::from_secs(5), || children().is_empty());
         let strays = children();
         ensure!(
             strays.is_empty(),
