@@ -27,7 +27,7 @@ impl Tag {
 
     /// What a write of this tag leaves behind: a value that no other write has.
     pub fn value(self) -> Value {
-        Value(u64::from(self.job) << Tag::SEQUENCE_BITS | self.sequence)
+        Value((u64::from(self.job) << Tag::SEQUENCE_BITS) | self.sequence)
     }
 }
 

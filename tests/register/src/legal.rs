@@ -52,7 +52,7 @@ fn explained(ops: &[Op], once: bool) -> bool {
         if !seen.insert((closed, value)) {
             continue;
         }
-        let is_closed = |index: usize| closed & 1 << index != 0;
+        let is_closed = |index: usize| closed & (1 << index) != 0;
         if (0..ops.len()).filter(must).all(is_closed) {
             return true;
         }
@@ -61,7 +61,7 @@ fn explained(ops: &[Op], once: bool) -> bool {
             if is_closed(index) || !(0..ops.len()).all(before) {
                 continue;
             }
-            let after = closed | 1 << index;
+            let after = closed | (1 << index);
             if op.write {
                 open.push((after, index + 1));
                 if !once {
