@@ -279,6 +279,10 @@ fn a_broken_cell_is_found_where_nothing_was_under_way() {
         .lost(1, 0)
         .torn(90, 91, [1, 1, 0, 1])
         .only_under(Model::REDELIVERED);
+    story()
+        .w(1, 0, 10)
+        .torn(9, 21, [0; CELLS])
+        .only_under(Model::REDELIVERED);
 }
 
 #[test]
