@@ -55,6 +55,11 @@ pub fn play(guest: &Guest, round: &Round, limit: Limit, tally: &mut Tally) -> Re
     };
     let status = disk.status()?;
     count(&status, &mut mine);
+    let played = played.and_then(|()| {
+        let trims = round.store == Store::File && matches!(round.work, Work::Fio(_));
+        ensure!(!trims || mine.discards > 0, "fio discarded nothing");
+        Ok(())
+    });
     if let Err(error) = played {
         if mine.is_clean() {
             mine.errors += 1;
@@ -170,4 +175,5 @@ fn verified(load: Load, tally: &mut Tally) -> Result<()> {
 fn count(status: &Status, tally: &mut Tally) {
     let requeued = |&operation: &Operation| status.counts(operation).requeued;
     tally.redelivered += Operation::ALL.iter().map(requeued).sum::<u64>();
+    tally.discards += status.counts(Operation::Discard).done;
 }

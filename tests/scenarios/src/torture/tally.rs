@@ -56,6 +56,8 @@ tally! {
     stale,
     /// Requests that were offered again, for whatever reason.
     redelivered,
+    /// Discards that were done.
+    discards,
     /// Times without memory.
     pressures,
     /// Times without processors.
