@@ -5,14 +5,16 @@
 
 use std::process::ExitCode;
 
-use abuse_scenarios::{kit::puppet, runner, scenarios, torture};
+use abuse_scenarios::{detectors, kit::puppet, runner, scenarios, torture};
 
 const USAGE: &str = "\
 usage: abuse-scenarios list
        abuse-scenarios run [NAME]...
        abuse-scenarios torture [--duration TIME] [--seed N] [--round N] [--length TIME]
+       abuse-scenarios detectors
 
-Runs scenarios in the guest, all of them without names; see tests/vm/README.md. Exit status: 0 all
+Runs scenarios in the guest, all of them without names; see tests/vm/README.md. 'detectors' commits
+crimes in a debug kernel, with the module of tests/vm/detectors, and sees them noticed. Exit status: 0 all
 passed; 1 some failed; 2 wrong usage; 75 one left the machine in a state that is no start for the
 next, so that the rest was not run.";
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         }
         ["run", names @ ..] => runner::run(names),
         ["torture", options @ ..] => torture::verb::run(options),
+        ["detectors"] => detectors::run(),
         ["puppet", device] => puppet::play(device),
         ["hog", words @ ..] => torture::hog::play(words),
         _ => {

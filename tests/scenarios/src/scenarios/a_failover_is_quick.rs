@@ -67,7 +67,9 @@ fn another_is_there(guest: &Guest) -> Result<()> {
         victim.kill()?;
     }
     let (offered, completed) = (Times::of(offered), Times::of(completed));
-    println!("    another worker was there: offered again {offered}; completed {completed}");
+    guest.figure(format!(
+        "another worker was there: offered again {offered}; completed {completed}"
+    ));
     completed.keep_within("another worker was there", QUICK)?;
     other.signal(Signal::SIGTERM)?;
     other.finish(PATIENCE)?;
@@ -101,7 +103,9 @@ fn the_only_one(guest: &Guest) -> Result<()> {
     }
     let completed = Times::of(failovers.iter().map(|it| it.completion));
     let replaced = Times::of(failovers.iter().map(|it| it.replaced));
-    println!("    it was the only one: the next is ready {replaced}; completed {completed}");
+    guest.figure(format!(
+        "it was the only one: the next is ready {replaced}; completed {completed}"
+    ));
     completed.keep_within("it was the only worker", STARTED)?;
     supervisor.drain()?;
     Ok(())

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: MIT
 
-//! A hundred times a disk is made, served, written, read and taken away, with udevd looking on and
-//! with udevd held back in turns: none hangs, each reads back what was written to it and nothing of
-//! the one before.
+//! A hundred times a device is added, set up, served, written, read and removed, with udevd looking on
+//! and with udevd held back in turns: none hangs, each reads back what was written to it and nothing of
+//! the one before, and its worker is told that the device is gone.
 
 use std::time::Duration;
 
-use abuse::{backend, Device, Setup, Worker};
+use abuse::{backend, Device, NewDevice, Registry, Setup, Worker};
 use anyhow::{anyhow, ensure, Result};
 
-use crate::kit::raw::free;
 use crate::kit::{wait_until, Direct, Guest, PATIENCE};
 
 const ROUNDS: usize = 100;
@@ -17,12 +16,14 @@ const BYTES: u64 = 4 << 20;
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     guest.allow(Duration::from_secs(180));
-    let device = free()?;
+    let registry = Registry::open()?;
     for round in 0..guest.times(ROUNDS) {
         let held = match round % 2 {
             0 => None,
             _ => Some(guest.hold_udev()?),
         };
+        let added = registry.add(&NewDevice::default())?;
+        let device = Device::open(added.number.to_string())?;
         let setup = Setup {
             partscan: round % 4 < 2,
             ..Setup::new(BYTES)
@@ -48,11 +49,12 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         if round % 3 == 0 {
             drop(file);
         }
-        device.reset(true, Some(PATIENCE))?;
-        // Its worker is told that the disk is gone.
+        // Open in two rounds of three, and looked at by udevd in every other.
+        let (number, sequence) = (added.number, Some(added.sequence));
+        registry.remove(number, sequence, true, Some(PATIENCE))?;
         let ended = served.join().map_err(|_| anyhow!("the worker panicked"))?;
         let errno = ended.err().and_then(|error| error.errno());
-        let gone = Some(nix::errno::Errno::ENXIO as i32);
+        let gone = Some(nix::errno::Errno::ENODEV as i32);
         ensure!(errno == gone, "the worker ended with {errno:?}");
         drop(held);
     }

@@ -75,11 +75,11 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     }
     stage.look(0, stage.disk.setup().bytes / BLOCK as u64)?;
     let status = stage.disk.status()?;
-    println!(
-        "    {} workers killed, {} requests offered again",
+    guest.figure(format!(
+        "{} workers killed, {} requests offered again",
         STEPS.len() * guest.times(TIMES),
         status.ops.iter().map(|counts| counts.requeued).sum::<u64>()
-    );
+    ));
     ensure!(status.errors == 0, "requests failed: {status:?}");
     match stage.history.check(Model::REDELIVERED) {
         Ok(()) => Ok(()),

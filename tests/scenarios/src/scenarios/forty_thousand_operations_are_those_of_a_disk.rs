@@ -33,6 +33,6 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         let operations = guest.times(usize::try_from(OPERATIONS)?) as u64;
         play(guest, &round, Limit::Operations(operations), &mut tally)?;
     }
-    println!("    {tally}");
+    guest.figure(format!("{tally}"));
     Ok(())
 }

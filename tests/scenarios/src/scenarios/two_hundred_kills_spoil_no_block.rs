@@ -48,10 +48,10 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     verified += load.finish()?.reads;
     let status = disk.status()?;
     let requeued: u64 = status.ops.iter().map(|counts| counts.requeued).sum();
-    println!(
-        "    {kills} kills in {seconds:.1} s, {struck} while requests were under way, {requeued} \
+    guest.figure(format!(
+        "{kills} kills in {seconds:.1} s, {struck} while requests were under way, {requeued} \
          requests resumed, {verified} blocks verified"
-    );
+    ));
     ensure!(status.errors == 0, "requests failed");
     // A worker that is killed before it took anything proves little.
     ensure!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use nix::sys::signal::Signal;
 
-use super::round::{Round, Store};
+use super::round::{Round, Store, ROOM};
 use crate::kit::command::{send, state_of, stop};
 use crate::kit::{servers_of, wait_until, Disk, Guest, Process, Supervise, Supervisor, PATIENCE};
 
@@ -30,7 +30,11 @@ impl<'g> Crew<'g> {
     /// Starts them; returns when all are ready.
     pub fn start(guest: &'g Guest, disk: &Disk<'g>, round: &Round) -> Result<Crew<'g>> {
         let backend = match round.store {
-            Store::File => format!("file:{},create", guest.file("backing").display()),
+            Store::File => format!(
+                "file:{},create,size={}",
+                guest.file("backing").display(),
+                Round::BYTES + ROOM
+            ),
             Store::Ram => "ram:torture".into(),
         };
         let words = format!(

@@ -87,7 +87,8 @@ fn trouble<'g>(
     mut over: impl FnMut() -> Result<bool>,
 ) -> Result<()> {
     let mut random = round.trouble();
-    let mut stage = Stage::new(guest, disk, crew, tally);
+    let room = round.store == Store::File;
+    let mut stage = Stage::new(guest, disk, crew, tally, room);
     while !over()? {
         let (peace, trouble) = Trouble::draw(&mut random);
         std::thread::sleep(peace);

@@ -12,6 +12,9 @@ const SHAPE: u64 = 1;
 const TROUBLE: u64 = 2;
 const JOB: u64 = 3;
 
+/// Bytes that a file has room for behind the end of the disk.
+pub const ROOM: u64 = 8 << 20;
+
 /// Where the bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {

@@ -58,6 +58,8 @@ tally! {
     redelivered,
     /// Discards that were done.
     discards,
+    /// Times the disk got another size.
+    resizes,
     /// Times without memory.
     pressures,
     /// Times without processors.

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use super::crew::Crew;
 use super::hog::Hog;
 use super::random::Random;
+use super::round::{Round, ROOM};
 use super::Tally;
 use crate::kit::{Answer, Disk, Guest, Process, PATIENCE};
 
@@ -43,7 +44,9 @@ pub enum Trouble {
     Late { most: u32 },
     /// Somebody takes memory or processors.
     Hog { hog: Hog, time: Duration },
-    // What changes the size of the disk belongs here, when a disk can.
+    /// The disk becomes so many bytes larger than its clients know of, if its store has room; else
+    /// RECONNECT.
+    Resize { more: u64 },
 }
 
 impl Trouble {
@@ -68,8 +71,11 @@ impl Trouble {
             52..60 => Trouble::Requeue {
                 older: random.percent(50).then_some(short),
             },
-            60..65 => Trouble::Reconnect,
-            65..70 => Trouble::Roll,
+            60..63 => Trouble::Reconnect,
+            63..66 => Trouble::Resize {
+                more: random.within(0..=ROOM >> 16) << 16,
+            },
+            66..70 => Trouble::Roll,
             70..78 => Trouble::KillSupervisor {
                 away: short,
                 orphan: random.percent(50).then_some(worker),
@@ -95,6 +101,8 @@ pub struct Stage<'a, 'g> {
     disk: &'a Disk<'g>,
     crew: &'a mut Crew<'g>,
     tally: &'a mut Tally,
+    /// Whether the disk may grow.
+    room: bool,
     hogs: Vec<Process>,
 }
 
@@ -105,8 +113,10 @@ impl<'a, 'g> Stage<'a, 'g> {
         disk: &'a Disk<'g>,
         crew: &'a mut Crew<'g>,
         tally: &'a mut Tally,
+        room: bool,
     ) -> Stage<'a, 'g> {
         Stage {
+            room,
             guest,
             disk,
             crew,
@@ -138,7 +148,12 @@ impl<'a, 'g> Stage<'a, 'g> {
             Trouble::Requeue { older: Some(age) } => {
                 self.requeue(&Selection::older_than(age))?;
             }
-            Trouble::Reconnect => self.reconnect()?,
+            Trouble::Resize { more } if self.room => {
+                // Smaller than it is now, perhaps, and it is open.
+                self.disk.device().resize(Round::BYTES + more, true)?;
+                self.tally.resizes += 1;
+            }
+            Trouble::Reconnect | Trouble::Resize { .. } => self.reconnect()?,
             Trouble::Roll => self.roll()?,
             Trouble::KillSupervisor { away, orphan } => {
                 if self.crew.kill_supervisor()? {
@@ -303,6 +318,6 @@ mod tests {
         for _ in 0..500 {
             kinds.insert(std::mem::discriminant(&Trouble::draw(&mut random).1));
         }
-        assert_eq!(kinds.len(), 10);
+        assert_eq!(kinds.len(), 11);
     }
 }
