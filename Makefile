@@ -6,7 +6,10 @@ DESTDIR ?=
 KERNEL ?= stock
 export KERNEL
 
-.PHONY: all help demo test scenarios fuzz fuzz-parsers leaks races powercut powercut-guest shell module install uninstall clean distclean selftest
+DURATION ?= 30m
+export TIMES
+
+.PHONY: all help demo test scenarios fuzz fuzz-parsers leaks races powercut powercut-guest torture shell module install uninstall clean distclean selftest
 
 all: ## build the module for this machine's own kernel, and the tools
 	tests/vm/build own
@@ -22,7 +25,7 @@ demo: ## see it work: a guest, two workers, a file system, twenty kills
 test: ## run every check and every scenario
 	@tests/run-all $(SCENARIOS)
 
-scenarios: ## run the scenarios alone, or those in SCENARIOS='NAME...'
+scenarios: ## run the scenarios alone, or SCENARIOS='NAME...', TIMES=N times as long
 	@tests/vm/build all --kernel $(KERNEL)
 	@tests/run-scenarios $(SCENARIOS)
 
@@ -45,6 +48,9 @@ leaks: ## look at every byte that comes out of a poisoned kernel, GETS=100000
 
 races: ## each step of a device's life against all that goes on, COUNT=100 times, beginning with FROM=0
 	@tests/run-races $(or $(COUNT),100) $(or $(FROM),0)
+
+torture: ## everything that can happen to workers, at random, for DURATION=30m, with SEED=N
+	@tests/torture $(DURATION) "$(SEED)" "$(ROUND)"
 
 shell: ## a shell in a guest with the module loaded
 	@tests/vm/run -- bash -l || [ $$? -lt 99 ]

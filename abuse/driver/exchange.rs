@@ -468,7 +468,8 @@ impl Chunk {
             let mut count = 0;
             let mut too_big = false;
             let min = call.take_min.min(ledger.tags());
-            if !wait || ledger.is_ready_for(self.holder, min) {
+            // Whoever is being stopped or killed leaves to others what it could do nothing with.
+            if !interrupted && (!wait || ledger.is_ready_for(self.holder, min)) {
                 let now = task::now();
                 call.epoch = ledger.epoch();
                 for place in claims.iter_mut().take(most) {

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
 
-//! `abuse-scenarios list` and `abuse-scenarios run [NAME]...`; `puppet` is for its own use.
+//! `abuse-scenarios list`, `abuse-scenarios run [NAME]...` and `abuse-scenarios torture`; `puppet` and
+//! `hog` are for its own use.
 
 use std::process::ExitCode;
 
-use abuse_scenarios::{detectors, kit::puppet, runner, scenarios};
+use abuse_scenarios::{detectors, kit::puppet, runner, scenarios, torture};
 
 const USAGE: &str = "\
 usage: abuse-scenarios list
        abuse-scenarios run [NAME]...
+       abuse-scenarios torture [--duration TIME] [--seed N] [--round N] [--length TIME]
        abuse-scenarios detectors
 
 Lists scenarios, each with what it wants on the kernel's command line. Runs them in the guest, all of
@@ -28,8 +30,10 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["run", names @ ..] => runner::run(names),
+        ["torture", options @ ..] => torture::verb::run(options),
         ["detectors"] => detectors::run(),
         ["puppet", device] => puppet::play(device),
+        ["hog", words @ ..] => torture::hog::play(words),
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)

@@ -67,6 +67,7 @@ impl fmt::Debug for Guest {
 impl Guest {
     pub(crate) fn new(clock: Arc<Clock>) -> Result<Guest> {
         fs::create_dir_all(SCRATCH).context(SCRATCH)?;
+        clock.stretch(times());
         Ok(Guest {
             clock,
             devices: Device::numbers()?,
@@ -148,9 +149,16 @@ impl Guest {
         Path::new(SCRATCH).join(name)
     }
 
-    /// Gives the scenario so long, from now, instead of three minutes.
+    /// Gives the scenario so long, from now, instead of three minutes; longer where it is to do more
+    /// ([`Guest::times`]).
     pub fn allow(&self, time: Duration) {
-        self.clock.allow(time);
+        self.clock.allow(time * times());
+    }
+
+    /// How often to do what the short form does so many times: a multiple of it in a long run, as
+    /// TIMES says.
+    pub fn times(&self, short: usize) -> usize {
+        short * times() as usize
     }
 
     /// Something that was counted, to stand behind the scenario's name when it has passed.
@@ -267,6 +275,13 @@ impl Guest {
         }
         Ok(())
     }
+}
+
+/// How many times as much as in the short form is to be done.
+fn times() -> u32 {
+    let word = std::env::var("ABUSE_TIMES").ok();
+    word.and_then(|word| word.parse().ok())
+        .map_or(1, |times: u32| times.max(1))
 }
 
 /// The devices that are set up, or being reset.
