@@ -19,9 +19,10 @@ fn program() {
 #[test]
 fn the_service_manager_is_told_ready_status_and_stopping() {
     let mut scene = Scene::new();
-    scene.start("--workers 2", "sleep:200 ready");
+    scene.start("--workers 2", "await:go ready");
     scene.wait_entries("start", 2);
     assert!(!scene.told().iter().any(|line| line == "READY=1"));
+    scene.touch("go");
     scene.wait_told("READY=1", 1);
     scene.wait_told("STATUS=abctl0: served by 2 of 2 workers", 1);
     scene.signal(Signal::SIGTERM);

@@ -87,7 +87,7 @@ fn supervisor(words: &str, dir: PathBuf) {
     exit(supervisor.run().unwrap().status().into());
 }
 
-/// Words: `ready`, `sleep:MS`, `exit:N`, `deaf` (to SIGTERM), `child:WORDS` (a process of its
+/// Words: `ready`, `sleep:MS`, `await:FILE` (until it is there), `exit:N`, `deaf` (to SIGTERM), `child:WORDS` (a process of its
 /// own, with `+` for spaces), `abandon:MS` (a process that outlives it by so long).
 fn worker(script: &str, dir: &Path) {
     let token = std::env::var("ABUSE_OWNER").unwrap_or_default();
@@ -98,6 +98,7 @@ fn worker(script: &str, dir: &Path) {
         match verb {
             "ready" => abuse::notify::ready(),
             "sleep" => std::thread::sleep(Duration::from_millis(number())),
+            "await" => wait_for(word, || dir.join(value).exists().then_some(())),
             "exit" => exit(number() as i32),
             "deaf" => {
                 signal_hook::flag::register(libc::SIGTERM, Default::default()).unwrap();
