@@ -11,7 +11,7 @@ DEBUG_CMDLINE='kasan_multi_shot slub_debug=FZ'
 debug_kernel() {
     kernel_step unpack 30 unpack_debug_source
     kernel_step configure 30 configure_debug_kernel
-    kernel_step compile 1500 compile_debug_kernel
+    kernel_step compile 1800 compile_debug_kernel
     kernel_step "$BOOT" 15 install_debug_kernel
     kernel_step prepare 5 trim_debug_tree
 }
@@ -76,7 +76,8 @@ install_debug_kernel() {
 trim_debug_tree() {
     local tree=$KERNEL_DIR/tree
     find "$tree" \( -path "$tree/scripts" -o -path "$tree/tools" \) -prune -o \
-        -type f \( -name '*.o' -o -name '*.a' -o -name '*.ko' -o -name '.*.cmd' \) -delete
+        -type f \( -name '*.o' -o -name '*.a' -o -name '*.ko' -o -name '.*.cmd' \) -print0 |
+        xargs -0 rm -f
     rm -rf "$tree"/{vmlinux*,.tmp_vmlinux*,sound,samples,virt}
     find "$tree"/{drivers,net,fs,crypto} -name '*.c' -delete
 }

@@ -26,7 +26,7 @@ use_kernel() {
     FLAVOUR=$(flavour "$KERNEL")
     KERNEL_KEY=$(
         printf '%s\n' 1 "$SERIES" "$FLAVOUR" "$KERNEL_CC"
-        [ "$KERNEL" != debug ] || cat "$DEBUG_CONFIG"
+        [ "$KERNEL" != debug ] || grep CONFIG_ "$DEBUG_CONFIG"
     )
     KERNEL_KEY=$(digest <<<"$KERNEL_KEY")
     KERNEL_IN_ROOT=/kernel/$KERNEL-$KERNEL_KEY
