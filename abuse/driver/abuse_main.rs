@@ -7,11 +7,18 @@
 //!
 //! - `control`: the nodes of devices and their ioctls; `legacy`: the calls of 2009; `exchange`: the
 //!   one call of a busy worker; `manager`: the node through which devices come and go
-//! - `table`: which devices there are
+//! - `table`: which devices there are; `attributes`: what sysfs says of them
 //! - `device`: one device, its life cycle, and those who wait for it
 //! - `shape`: what a set-up asks for; `name`: what may be a name; `transfer`: request pages to and from user memory
 //! - `ledger`: who may answer what; pure, and tested in user space
 //! - `sys`: every `unsafe` block
+
+macro_rules! version {
+    () => {
+        "0.1.0"
+    };
+}
+pub(crate) use version;
 
 #[path = "../uapi/abi.rs"]
 #[allow(
@@ -20,6 +27,7 @@
     reason = "shared with user space, where it is public"
 )]
 mod abi;
+mod attributes;
 mod control;
 mod device;
 mod exchange;
@@ -41,6 +49,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 use manager::Manager;
 use name::Name;
+use sys::attributes::Groups;
 use sys::chrdev::{Class, Nodes, Visible, MINORS};
 use sys::work::WorkQueue;
 
@@ -48,7 +57,7 @@ use sys::work::WorkQueue;
 type Store<T> = KVVec<T>;
 
 /// Version of the driver.
-const VERSION: &str = "0.1.0";
+const VERSION: &str = version!();
 
 module! {
     type: Abuse,
@@ -79,7 +88,7 @@ fn partitions() -> bool {
 /// The module while it is loaded.
 struct Abuse {
     /// /dev/abuse-control, and what can be opened there; goes first.
-    _visible: Option<Visible>,
+    _visible: Option<Visible<()>>,
     _manager: Nodes,
 }
 
@@ -95,7 +104,9 @@ impl kernel::Module for Abuse {
         let class = Class::new()?;
         let nodes = Nodes::new::<Control>(class.clone(), c"abuse", MINORS)?;
         let manager = Nodes::new::<Manager>(class, c"abuse-control", 1)?;
-        table::open(Arc::new(nodes, GFP_KERNEL)?, work, most);
+        let files = Groups::new(&attributes::GROUPS)?;
+        let (nodes, files) = (Arc::new(nodes, GFP_KERNEL)?, Arc::new(files, GFP_KERNEL)?);
+        table::open(nodes, files, work, most);
         let mut module = Abuse {
             _visible: None,
             _manager: manager,
@@ -111,7 +122,7 @@ impl kernel::Module for Abuse {
                 pr_err!("abctl{} is not visible: {:?}\n", number, error);
             }
         }
-        match module._manager.publish(0, c"abuse-control", None) {
+        match module._manager.publish_bare(0, c"abuse-control") {
             Ok(visible) => module._visible = Some(visible),
             Err(error) => pr_err!("abuse-control is not visible: {:?}\n", error),
         }

@@ -133,7 +133,7 @@ impl Control {
         let (cpus, page) = machine();
         let mut settled = shape::settle(&asked, cpus, page).map_err(legacy::errno)?;
         settled.size = core::mem::size_of::<abi::Setup>() as u32;
-        Device::setup(&self.device, &settled)?;
+        Device::setup(&self.device, &mut settled)?;
         user::write(argument, &settled)
     }
 

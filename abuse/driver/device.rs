@@ -29,14 +29,15 @@
 mod chores;
 mod terms;
 
-use crate::abi::{self, Setup, NAME_SIZE};
+use crate::abi::{self, Setup};
 use crate::ledger::{Again, Arrival, Held, Ledger, Requeued, Slot, Summary, Wake, Why};
 use crate::ledger::{Holder, Who};
 use crate::name::Name;
+use crate::sys::attributes::Variable;
 use crate::sys::chrdev::{Visible, POLL_ERR, POLL_HUP, POLL_IN, POLL_MSG};
-use crate::sys::disk::{Disk, Queue};
+use crate::sys::disk::{Disk, Queue, TagSet};
 use crate::sys::request::{Request, Status};
-use crate::sys::task::{self, NoBottomHalves, ProcessRef};
+use crate::sys::task::{self, NoBottomHalves, NoIo, ProcessRef};
 use crate::sys::trace;
 use crate::sys::work::{ModuleRef, WorkQueue};
 use crate::Store;
@@ -87,7 +88,7 @@ pub(crate) struct Device {
     gone: Atomic<u32>,
     /// Its node in /dev, while that can be seen.
     #[pin]
-    node: Mutex<Option<Visible>>,
+    node: Mutex<Option<Visible<Device>>>,
     #[pin]
     pub(crate) ledger: SpinLock<DeviceLedger>,
     /// Workers that want any request; woken one at a time.
@@ -206,9 +207,9 @@ impl Device {
 
     // --- Life cycle -----------------------------------------------------------------------------
 
-    /// Makes a disk of a shape that was settled before. Waits, unless a signal comes, for a reset
-    /// that is still being finished.
-    pub(crate) fn setup(this: &Arc<Self>, shape: &Setup) -> Result {
+    /// Makes a disk of a shape that was settled before; says in it if there could be only fewer
+    /// tags. Waits, unless a signal comes, for a reset that is still being finished.
+    pub(crate) fn setup(this: &Arc<Self>, shape: &mut Setup) -> Result {
         let mut life = this.life.lock();
         loop {
             if this.is_gone() {
@@ -226,7 +227,16 @@ impl Device {
             }
         }
         let module = ModuleRef::new()?;
-        let tags = shape.depth.wrapping_mul(shape.queues) as usize;
+        let set = TagSet::new(shape)?;
+        let (queues, depth) = set.size();
+        if queues != shape.queues {
+            shape.adjusted |= abi::ADJ_QUEUES;
+        }
+        if depth != shape.depth {
+            shape.adjusted |= abi::ADJ_DEPTH;
+        }
+        (shape.queues, shape.depth) = (queues, depth);
+        let tags = depth.wrapping_mul(queues) as usize;
         let mut slots = Store::with_capacity(tags, GFP_KERNEL)?;
         let mut scratch = Store::with_capacity(tags, GFP_KERNEL)?;
         for _ in 0..tags {
@@ -240,7 +250,8 @@ impl Device {
         // Before the disk: it may be opened as soon as it is there.
         let old = this.ledger.lock().configure(slots, scratch, policies);
         drop(old);
-        let disk = Disk::new(this.number, shape, this.node.lock().as_ref(), this.clone());
+        let (number, data) = (this.number, this.clone());
+        let disk = Disk::new(number, shape, set, this.node.lock().as_ref(), data);
         match disk {
             Ok(disk) => {
                 *life = Life::Ready {
@@ -249,6 +260,7 @@ impl Device {
                     _module: module,
                 };
                 this.keep_limits(shape);
+                this.announce(&life);
                 Ok(())
             }
             Err(error) => {
@@ -413,19 +425,17 @@ impl Device {
     }
 
     /// Makes the node visible in /dev, unless the device is gone before anybody saw it.
-    pub(crate) fn publish(
-        &self,
-        make: impl FnOnce(u32, &[u8; NAME_SIZE]) -> Result<Visible>,
-    ) -> Result {
+    pub(crate) fn publish(&self, make: impl FnOnce() -> Result<Visible<Device>>) -> Result {
         let mut node = self.node.lock();
         if self.is_gone() {
             return Err(ENODEV);
         }
-        *node = Some(make(self.number, self.name.bytes())?);
+        *node = Some(make()?);
         Ok(())
     }
 
-    /// Takes the node out of /dev; waits for whoever reads its attributes.
+    /// Takes the node out of /dev; waits for whoever reads its files, which may take `life`. Must
+    /// follow on every `publish`: the node keeps the device.
     pub(crate) fn withdraw(&self) {
         let node = self.node.lock().take();
         drop(node);
@@ -467,6 +477,23 @@ impl Device {
                 .work
                 .queue()
                 .enqueue::<Arc<Device>, WELCOME>(this.clone());
+        }
+    }
+
+    /// Tells user space of the state. Under `life`, so that what is told comes in the order in
+    /// which it happened.
+    fn announce(&self, life: &Life) {
+        let state = state_name(self.state_of(life));
+        let epoch = self.ledger.lock().epoch();
+        // Whoever is told may serve the disk, or wait for it.
+        let _noio = NoIo::new();
+        if let Some(node) = &*self.node.lock() {
+            node.announce(&[
+                Variable::new(format_args!("ABUSE_STATE={state}")),
+                Variable::new(format_args!("ABUSE_DISK=abuse{}", self.number)),
+                Variable::new(format_args!("ABUSE_SEQUENCE={}", self.sequence)),
+                Variable::new(format_args!("ABUSE_EPOCH={epoch}")),
+            ]);
         }
     }
 
@@ -653,23 +680,29 @@ impl Device {
 
     // --- Seeing inside --------------------------------------------------------------------------
 
+    /// One of `abi::STATE_*`.
+    pub(crate) fn state(&self) -> u32 {
+        self.state_of(&self.life.lock())
+    }
+
+    fn state_of(&self, life: &Life) -> u32 {
+        match life {
+            _ if self.is_gone() => abi::STATE_GONE,
+            Life::Gone => abi::STATE_GONE,
+            Life::Empty => abi::STATE_EMPTY,
+            Life::Resetting { .. } => abi::STATE_RESETTING,
+            Life::Ready { .. } if self.live.load(Relaxed) != 0 => abi::STATE_LIVE,
+            Life::Ready { .. } => abi::STATE_READY,
+        }
+    }
+
     /// Everything about the device.
     pub(crate) fn status(&self) -> abi::Status {
         let life = self.life.lock();
-        let (state, shape, openers) = match &*life {
-            _ if self.is_gone() => (abi::STATE_GONE, Setup::default(), 0),
-            Life::Gone => (abi::STATE_GONE, Setup::default(), 0),
-            Life::Empty => (abi::STATE_EMPTY, Setup::default(), 0),
-            Life::Resetting { .. } => (abi::STATE_RESETTING, Setup::default(), 0),
-            Life::Ready { disk, shape, .. } => {
-                let live = self.live.load(Relaxed) != 0;
-                let state = if live {
-                    abi::STATE_LIVE
-                } else {
-                    abi::STATE_READY
-                };
-                (state, *shape, disk.openers())
-            }
+        let state = self.state_of(&life);
+        let (shape, openers) = match &*life {
+            Life::Ready { disk, shape, .. } if !self.is_gone() => (*shape, disk.openers()),
+            _ => (Setup::default(), 0),
         };
         drop(life);
         let ledger = self.ledger.lock();
@@ -767,6 +800,17 @@ impl Queue for Device {
         drop(ledger);
         self.wake(wake);
         Ok(())
+    }
+}
+
+/// The word for a state, in sysfs and in events.
+pub(crate) fn state_name(state: u32) -> &'static str {
+    match state {
+        abi::STATE_EMPTY => "empty",
+        abi::STATE_READY => "ready",
+        abi::STATE_LIVE => "live",
+        abi::STATE_RESETTING => "resetting",
+        _ => "gone",
     }
 }
 

@@ -72,9 +72,9 @@ pub(crate) fn set_status(
 ) -> Result {
     let info: Info = user::read_start(argument, info_size(compat))?;
     let asked = shape::of_2009(&info, partitions, page).map_err(errno)?;
-    let settled = shape::settle(&asked, cpus, page).map_err(errno)?;
+    let mut settled = shape::settle(&asked, cpus, page).map_err(errno)?;
     let Some((shape, _)) = device.shape() else {
-        return Device::setup(device, &settled).map_err(|error| {
+        return Device::setup(device, &mut settled).map_err(|error| {
             // Somebody else was faster: as if it had been set up before.
             if error == EBUSY {
                 EINVAL

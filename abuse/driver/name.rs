@@ -36,6 +36,13 @@ impl Name {
         *self == Name::NONE
     }
 
+    /// As text; empty if there is none.
+    pub(crate) fn as_str(&self) -> &str {
+        let name = self.0.split(|&byte| byte == 0).next().unwrap_or(&[]);
+        // A name is ASCII.
+        core::str::from_utf8(name).unwrap_or("")
+    }
+
     /// With zeros behind it, at least one.
     pub(crate) fn bytes(&self) -> &[u8; NAME_SIZE] {
         &self.0

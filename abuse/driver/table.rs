@@ -11,6 +11,7 @@
 
 use crate::device::{Device, ResetBegun, REMOVAL};
 use crate::name::Name;
+use crate::sys::attributes::Groups;
 use crate::sys::chrdev::{Nodes, MINORS};
 use crate::sys::devices::TABLE;
 use crate::sys::work::WorkQueue;
@@ -35,6 +36,8 @@ pub(crate) struct Table {
 #[derive(Clone)]
 struct Tools {
     nodes: Arc<Nodes>,
+    /// What each of them has in sysfs.
+    files: Arc<Groups<Device>>,
     work: Arc<WorkQueue>,
 }
 
@@ -70,9 +73,9 @@ impl Table {
 }
 
 /// Devices can be added from now on, up to `most`.
-pub(crate) fn open(nodes: Arc<Nodes>, work: Arc<WorkQueue>, most: u32) {
+pub(crate) fn open(nodes: Arc<Nodes>, files: Arc<Groups<Device>>, work: Arc<WorkQueue>, most: u32) {
     let mut table = TABLE.lock();
-    table.tools = Some(Tools { nodes, work });
+    table.tools = Some(Tools { nodes, files, work });
     table.most = most as usize;
 }
 
@@ -121,7 +124,12 @@ pub(crate) fn enter(number: Option<u32>, name: Name) -> Result<Arc<Device>> {
 /// Makes the node of a device that was entered.
 pub(crate) fn publish(device: &Arc<Device>) -> Result {
     let tools = TABLE.lock().tools.clone().ok_or(ENODEV)?;
-    device.publish(|number, name| tools.nodes.publish(number, c"abctl%u", Some(name)))
+    let (number, files) = (device.number(), tools.files);
+    device.publish(|| {
+        tools
+            .nodes
+            .publish(number, c"abctl%u", device.clone(), files)
+    })
 }
 
 /// Adds a device: enters it and makes its node.

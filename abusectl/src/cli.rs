@@ -31,6 +31,8 @@ pub enum Verb {
     List(verb::list::Args),
     /// Show everything about a device
     Info(verb::info::Args),
+    /// Show what the disks do, again and again
+    Top(verb::top::Args),
     /// Give a device its size and its policies: make the disk
     Setup(verb::setup::Args),
     /// Offer everything taken again, as after a crash of all workers
@@ -39,6 +41,10 @@ pub enum Verb {
     Requeue(verb::requeue::Args),
     /// End everything pending with an error and remove the disk
     Reset(verb::reset::Args),
+    /// Wait until nothing is pending
+    Drain(verb::drain::Args),
+    /// Look for partitions
+    Partscan(verb::partscan::Args),
     /// Make the disk larger or smaller
     Resize(verb::resize::Args),
     /// Add a device
@@ -71,10 +77,13 @@ impl Verb {
         match self {
             Verb::List(args) => verb::list::run(&args),
             Verb::Info(args) => verb::info::run(&args),
+            Verb::Top(args) => verb::top::run(&args),
             Verb::Setup(args) => verb::setup::run(&args),
             Verb::Reconnect(args) => verb::reconnect::run(&args),
             Verb::Requeue(args) => verb::requeue::run(&args),
             Verb::Reset(args) => verb::reset::run(&args),
+            Verb::Drain(args) => verb::drain::run(&args),
+            Verb::Partscan(args) => verb::partscan::run(&args),
             Verb::Resize(args) => verb::resize::run(&args),
             Verb::Add(args) => verb::add::run(&args),
             Verb::Remove(args) => verb::remove::run(&args),

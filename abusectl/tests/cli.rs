@@ -27,13 +27,16 @@ fn driver_is_loaded() -> bool {
     std::path::Path::new("/sys/module/abuse").exists()
 }
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 18] = [
     "list",
     "info",
+    "top",
     "setup",
     "reconnect",
     "requeue",
     "reset",
+    "drain",
+    "partscan",
     "resize",
     "add",
     "remove",

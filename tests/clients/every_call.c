@@ -149,6 +149,7 @@ static void status(void)
 	/* Counts of the last disk stay; whose that was is not this program's business. */
 	if (status->state == ABUSE_STATE_EMPTY) {
 		memset(status->ops, 0, sizeof(status->ops));
+		status->epoch = 0; /* of a device that never was set up */
 		status->errors = 0;
 		status->stale = 0;
 		status->refused = 0;

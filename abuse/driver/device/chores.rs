@@ -21,6 +21,7 @@ impl WorkItem<TEARDOWN> for Device {
             return;
         };
         let remains = remains.take();
+        this.announce(&life);
         drop(life);
         let Some((disk, module)) = remains else {
             return;
@@ -36,6 +37,8 @@ impl WorkItem<TEARDOWN> for Device {
         *life = Life::Empty;
         if this.is_gone() {
             this.bury();
+        } else {
+            this.announce(&life);
         }
         drop(life);
         this.settled.notify_all();
@@ -59,6 +62,7 @@ impl WorkItem<WELCOME> for Device {
             }
             _ => return,
         };
+        this.announce(&life);
         drop(life);
         disk.announce(c"ABUSE_STATE=live");
         disk.scan(look);

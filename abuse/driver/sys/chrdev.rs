@@ -4,13 +4,12 @@
 //!
 //! C headers: `include/linux/cdev.h`, `include/linux/device/class.h`, `include/linux/fs.h`.
 
-use super::ffi;
-use crate::abi::NAME_SIZE;
+use super::attributes::{Groups, Variable};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::bindings;
 use kernel::error::{from_err_ptr, to_result};
-use kernel::ffi::{c_int, c_long, c_uint, c_ulong};
+use kernel::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
 use kernel::fs::File;
 use kernel::prelude::*;
 use kernel::sync::poll::PollTable;
@@ -118,43 +117,58 @@ impl Nodes {
     }
 
     /// Makes the node of a minor number visible in /dev and in sysfs, where `%u` in `format` is the
-    /// number. `name` is what its attribute of that name says; without one there is no attribute.
-    pub(crate) fn publish(
+    /// number and the files of `groups` say something of `data`.
+    pub(crate) fn publish<T: Send + Sync + 'static>(
         &self,
         minor: u32,
         format: &'static CStr,
-        name: Option<&[u8; NAME_SIZE]>,
-    ) -> Result<Visible> {
-        let name = match name {
-            Some(name) => Some(KBox::new(*name, GFP_KERNEL)?),
-            None => None,
-        };
-        let (data, groups) = match &name {
-            Some(name) => {
-                let groups = &raw const ffi::abuse_node_groups;
-                (&raw const **name, groups.cast_mut().cast())
-            }
-            None => (core::ptr::null(), core::ptr::null_mut()),
-        };
-        // SAFETY: The class is valid by its invariant; the formats take one number or none; the name
-        // outlives the device, which `Visible` sees to.
+        data: Arc<T>,
+        groups: Arc<Groups<T>>,
+    ) -> Result<Visible<T>> {
+        let of: *const T = &*data;
+        let device = self.create(minor, format, of.cast_mut().cast(), groups.as_ptr())?;
+        // INVARIANT: Registered just now, with these data and groups.
+        Ok(Visible {
+            device,
+            _files: Some((data, groups)),
+            _class: self.class.clone(),
+        })
+    }
+
+    /// The same without files in sysfs.
+    pub(crate) fn publish_bare(&self, minor: u32, format: &'static CStr) -> Result<Visible<()>> {
+        let none = core::ptr::null_mut();
+        let device = self.create(minor, format, none, core::ptr::null_mut())?;
+        // INVARIANT: Registered just now.
+        Ok(Visible {
+            device,
+            _files: None,
+            _class: self.class.clone(),
+        })
+    }
+
+    /// Registers a device. What `data` and `groups` point to must outlive it.
+    fn create(
+        &self,
+        minor: u32,
+        format: &'static CStr,
+        data: *mut c_void,
+        groups: *mut *const bindings::attribute_group,
+    ) -> Result<NonNull<bindings::device>> {
+        // SAFETY: The class is valid by its invariant; the formats take one number or none; the rest
+        // is for the callers, who keep it in `Visible`.
         let device = from_err_ptr(unsafe {
             bindings::device_create_with_groups(
                 self.class.0,
                 core::ptr::null_mut(),
                 self.region.dev | minor,
-                data.cast_mut().cast(),
+                data,
                 groups,
                 format.as_char_ptr(),
                 minor,
             )
         })?;
-        // INVARIANT: Registered just now.
-        Ok(Visible {
-            device: NonNull::new(device).ok_or(ENOMEM)?,
-            _name: name,
-            _class: self.class.clone(),
-        })
+        NonNull::new(device).ok_or(ENOMEM)
     }
 }
 
@@ -165,31 +179,50 @@ impl Drop for Nodes {
     }
 }
 
-/// A node that is visible until this is dropped, which waits for whoever reads its attributes.
+/// A node that is visible until this is dropped, which waits for whoever reads its files.
 ///
 /// # Invariants
 ///
-/// `device` is registered, and unregistered only by drop.
-pub(crate) struct Visible {
+/// `device` is registered, and unregistered only by drop. If it has files, `_files` is what they
+/// read and what they are; that goes after the device.
+pub(crate) struct Visible<T> {
     device: NonNull<bindings::device>,
-    /// What the attribute reads; goes after the device.
-    _name: Option<KBox<[u8; NAME_SIZE]>>,
+    _files: Option<(Arc<T>, Arc<Groups<T>>)>,
     _class: Arc<Class>,
 }
 
 // SAFETY: A device may be used and unregistered from any thread.
-unsafe impl Send for Visible {}
+unsafe impl<T: Send + Sync> Send for Visible<T> {}
 // SAFETY: As above.
-unsafe impl Sync for Visible {}
+unsafe impl<T: Send + Sync> Sync for Visible<T> {}
 
-impl Visible {
+impl<T> Visible<T> {
     /// The device in sysfs, for others to be its children; valid as long as `self`.
     pub(super) fn device(&self) -> *mut bindings::device {
         self.device.as_ptr()
     }
+
+    /// Tells user space that something has changed.
+    pub(crate) fn announce<const N: usize>(&self, variables: &[Variable; N]) {
+        let mut list = [core::ptr::null_mut(); 8];
+        // The last stays null.
+        for (place, variable) in list.iter_mut().take(7).zip(variables) {
+            *place = variable.as_ptr();
+        }
+        let change = bindings::kobject_action_KOBJ_CHANGE;
+        // SAFETY: Registered by the type invariant; the list ends with null, and its strings, which
+        // the callee only reads, with NUL.
+        unsafe {
+            bindings::kobject_uevent_env(
+                &raw mut (*self.device.as_ptr()).kobj,
+                change,
+                list.as_mut_ptr(),
+            )
+        };
+    }
 }
 
-impl Drop for Visible {
+impl<T> Drop for Visible<T> {
     fn drop(&mut self) {
         // SAFETY: Registered, by the type invariant.
         unsafe { bindings::device_unregister(self.device.as_ptr()) };

@@ -34,11 +34,11 @@ pub(crate) trait Queue: Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// `disk` was added, its tag set is `set`, and its queue data are `data`.
+/// `disk` was added, its tag set is `_set`, and its queue data are `_data`; both go after it.
 pub(crate) struct Disk<T: Queue> {
     disk: NonNull<bindings::gendisk>,
-    set: Pin<KBox<Opaque<bindings::blk_mq_tag_set>>>,
-    data: Arc<T>,
+    _set: TagSet<T>,
+    _data: Arc<T>,
 }
 
 // SAFETY: A gendisk and a tag set may be used and released from any thread.
@@ -48,20 +48,21 @@ unsafe impl<T: Queue> Sync for Disk<T> {}
 
 impl<T: Queue> Disk<T> {
     /// Makes the disk /dev/abuse`number` of a shape that was checked before, in sysfs below the node
-    /// that controls it. Partitions are not looked for until [`DiskRef::scan`].
+    /// that controls it. `tags` were made for this shape. Partitions are not looked for until
+    /// [`DiskRef::scan`].
     pub(crate) fn new(
         number: u32,
         shape: &abi::Setup,
-        parent: Option<&Visible>,
+        set: TagSet<T>,
+        parent: Option<&Visible<T>>,
         data: Arc<T>,
     ) -> Result<Self> {
-        let set = TagSet::new::<T>(shape)?;
         let mut limits = limits(shape);
         let queue_data: *const T = &*data;
         // SAFETY: The tag set and the limits are valid; `data` outlives the queue.
         let disk = from_err_ptr(unsafe {
             bindings::__blk_mq_alloc_disk(
-                set.get(),
+                set.set.get(),
                 &mut limits,
                 queue_data as *mut _,
                 kernel::static_lock_class!().as_ptr(),
@@ -88,8 +89,8 @@ impl<T: Queue> Disk<T> {
         // INVARIANT: Added above.
         Ok(Disk {
             disk,
-            set: set.into_inner(),
-            data,
+            _set: set,
+            _data: data,
         })
     }
 
@@ -155,10 +156,8 @@ impl<T: Queue> Drop for Disk<T> {
         unsafe { bindings::del_gendisk(self.disk.as_ptr()) };
         // SAFETY: Ours; openers hold their own references.
         unsafe { bindings::put_disk(self.disk.as_ptr()) };
-        // SAFETY: `del_gendisk` has taken the queue off the set. `data`, which requests were
-        // given to, is released after this.
-        unsafe { bindings::blk_mq_free_tag_set(self.set.get()) };
-        let _ = &self.data;
+        // `del_gendisk` has taken the queue off the tag set, which is freed now; and then `data`,
+        // which requests were given to, is released.
     }
 }
 
@@ -217,11 +216,22 @@ impl Drop for Unadded {
     }
 }
 
-/// An allocated tag set, freed on drop unless taken out.
-struct TagSet(Option<Pin<KBox<Opaque<bindings::blk_mq_tag_set>>>>);
+/// The tags of a disk, freed on drop.
+///
+/// # Invariants
+///
+/// The tag set is allocated.
+pub(crate) struct TagSet<T: Queue> {
+    set: Pin<KBox<Opaque<bindings::blk_mq_tag_set>>>,
+    _queue: PhantomData<fn(T)>,
+}
 
-impl TagSet {
-    fn new<T: Queue>(shape: &abi::Setup) -> Result<Self> {
+// SAFETY: A tag set may be used and freed from any thread.
+unsafe impl<T: Queue> Send for TagSet<T> {}
+
+impl<T: Queue> TagSet<T> {
+    /// Allocates the tags for a shape; fewer per queue where memory is short.
+    pub(crate) fn new(shape: &abi::Setup) -> Result<Self> {
         // SAFETY: A tag set may be zero before it is allocated.
         let mut set: bindings::blk_mq_tag_set = unsafe { core::mem::zeroed() };
         set.ops = &Ops::<T>::QUEUE;
@@ -234,30 +244,25 @@ impl TagSet {
         let set = KBox::into_pin(KBox::new(Opaque::new(set), GFP_KERNEL)?);
         // SAFETY: Initialised above and pinned.
         to_result(unsafe { bindings::blk_mq_alloc_tag_set(set.get()) })?;
-        Ok(TagSet(Some(set)))
+        // INVARIANT: Allocated above.
+        Ok(TagSet {
+            set,
+            _queue: PhantomData,
+        })
     }
 
-    fn get(&self) -> *mut bindings::blk_mq_tag_set {
-        self.0
-            .as_ref()
-            .map_or(core::ptr::null_mut(), |set| set.get())
-    }
-
-    fn into_inner(mut self) -> Pin<KBox<Opaque<bindings::blk_mq_tag_set>>> {
-        // The option is empty only from here on.
-        match self.0.take() {
-            Some(set) => set,
-            None => kernel::build_error!("a tag set is taken out once"),
-        }
+    /// Hardware queues there are, and requests that each can have.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        let set = self.set.get();
+        // SAFETY: Allocated, by the type invariant; neither changes before it is a disk's.
+        unsafe { ((*set).nr_hw_queues, (*set).queue_depth) }
     }
 }
 
-impl Drop for TagSet {
+impl<T: Queue> Drop for TagSet<T> {
     fn drop(&mut self) {
-        if let Some(set) = self.0.as_ref() {
-            // SAFETY: Allocated by `new`, and no queue uses it.
-            unsafe { bindings::blk_mq_free_tag_set(set.get()) };
-        }
+        // SAFETY: Allocated, by the type invariant; a disk drops it after its queue.
+        unsafe { bindings::blk_mq_free_tag_set(self.set.get()) };
     }
 }
 

@@ -37,8 +37,6 @@ extern "C" {
     pub(super) fn abuse_disk_suppress_scan(disk: *mut bindings::gendisk, suppress: bool) -> bool;
     pub(super) fn abuse_disk_need_scan(disk: *mut bindings::gendisk, need: bool);
     pub(super) fn abuse_disk_is_dead(disk: *mut bindings::gendisk) -> bool;
-    /// Attributes of a node; their data are its name.
-    pub(super) static abuse_node_groups: [*const c_void; 2];
     /// Where the last partition ends, in sectors.
     pub(super) fn abuse_disk_partitions_end(disk: *mut bindings::gendisk) -> u64;
     pub(super) fn abuse_disk_uevent_change(disk: *mut bindings::gendisk, state: *mut c_char);

@@ -7,7 +7,6 @@
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/bottom_half.h>
-#include <linux/device.h>
 #include <linux/eventpoll.h>
 #include <linux/fault-inject-usercopy.h>
 #include <linux/fs.h>
@@ -15,7 +14,6 @@
 #include <linux/pid.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
-#include <linux/sysfs.h>
 #include <linux/uaccess.h>
 
 #ifdef CONFIG_HIGHMEM
@@ -197,26 +195,6 @@ u64 abuse_disk_partitions_end(struct gendisk *disk)
 	rcu_read_unlock();
 	return end;
 }
-
-static ssize_t name_show(struct device *dev, struct device_attribute *attr, char *buf)
-{
-	return sysfs_emit(buf, "%s\n", (const char *)dev_get_drvdata(dev));
-}
-static DEVICE_ATTR_RO(name);
-
-static struct attribute *node_attrs[] = {
-	&dev_attr_name.attr,
-	NULL,
-};
-
-static const struct attribute_group node_group = {
-	.attrs = node_attrs,
-};
-
-const struct attribute_group *abuse_node_groups[] = {
-	&node_group,
-	NULL,
-};
 
 void abuse_disk_uevent_change(struct gendisk *disk, char *state)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Tracepoints abuse:abuse_*: the life of each request. docs/tracing.md has their story.
+ * Tracepoints abuse:abuse_*: the life of each request. docs/uapi.md tells what they say.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM abuse

@@ -23,6 +23,12 @@ pub(super) fn hint(operation: &str, errno: Errno) -> Option<&'static str> {
         ("open", Errno::ENOENT | Errno::ENXIO) => {
             "load the module (modprobe abuse), or see which devices there are (abusectl list)"
         }
+        ("partscan", Errno::EACCES | Errno::EPERM) => "be root",
+        ("partscan", Errno::EBUSY) => "unmount the partitions first",
+        ("partscan", Errno::EINVAL) => "start a worker first: it has to say what is on the disk",
+        ("partscan", Errno::ENOENT | Errno::ENXIO) => {
+            "the device is not set up: set it up first (abusectl setup)"
+        }
         (_, Errno::EACCES | Errno::EPERM) => {
             "be root, or in the group that owns the control node (disk)"
         }

@@ -217,6 +217,20 @@ impl Device {
         Ok(raw.old_bytes)
     }
 
+    /// Looks for partitions on the disk now, which its workers have to answer for. For that one must
+    /// be root.
+    ///
+    /// EINVAL: no worker has come since the set-up. EBUSY: a partition is in use.
+    pub fn partscan(&self) -> Result<()> {
+        let path = self.disk_path();
+        let disk = File::open(&path).map_err(|error| match error.raw_os_error() {
+            Some(errno) => hint::error(path.display(), "partscan", Errno::from_raw(errno)),
+            None => Error::new(path.display(), "partscan", error),
+        })?;
+        sys::ioctl::rescan(disk.as_fd())
+            .map_err(|errno| hint::error(path.display(), "partscan", errno))
+    }
+
     /// Waits until requests are there that nobody has taken; `None` waits for ever. `false`: not
     /// within `timeout`.
     ///

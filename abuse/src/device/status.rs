@@ -178,6 +178,8 @@ pub struct Status {
     pub driver_version: String,
     /// Version of the ABI it speaks.
     pub abi_version: u32,
+    /// What of it there is: `ABI_*` of [`crate::abi`].
+    pub abi_features: u64,
 }
 
 impl Status {
@@ -227,6 +229,7 @@ impl Status {
             }),
             driver_version: text(&raw.driver),
             abi_version: raw.abi_version,
+            abi_features: raw.abi_features,
         }
     }
 }

@@ -82,6 +82,14 @@ pub(crate) fn remove(fd: BorrowedFd<'_>, remove: &mut abi::Remove) -> nix::Resul
     unsafe { call(fd, abi::IOC_REMOVE, remove) }
 }
 
+/// Has the block layer look for partitions: BLKRRPART of `linux/fs.h`.
+pub(crate) fn rescan(disk: BorrowedFd<'_>) -> nix::Result<()> {
+    const BLKRRPART: libc::Ioctl = 0x125f;
+    // SAFETY: the call has no argument.
+    let answer = unsafe { libc::ioctl(disk.as_raw_fd(), BLKRRPART) };
+    Errno::result(answer).map(drop)
+}
+
 /// What goes into one EXCHANGE.
 ///
 /// The buffers `done` entries name are only ever read by the driver, and a bad address there is an

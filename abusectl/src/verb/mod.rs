@@ -4,11 +4,13 @@
 
 pub mod add;
 pub mod completions;
+pub mod drain;
 pub mod flush;
 pub mod get;
 pub mod info;
 pub mod list;
 pub mod man;
+pub mod partscan;
 pub mod poll;
 pub mod put;
 pub mod reconnect;
@@ -18,4 +20,5 @@ pub mod reset;
 pub mod resize;
 pub mod server;
 pub mod setup;
+pub mod top;
 pub mod version;

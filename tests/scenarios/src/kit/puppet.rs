@@ -6,7 +6,7 @@
 //! It is this program, started as `puppet DEV`; it hears one command per line and answers in lines:
 //!
 //! ```text
-//! take MAX MILLISECONDS   request ID OP OFFSET LENGTH FUA KEEP ATTEMPT EPOCH FIRST-BYTE ... then end
+//! take MAX MILLISECONDS   request ID OP OFFSET LENGTH FUA KEEP ATTEMPT EPOCH FIRST-BYTE ..., end
 //! put ID ok|zero|io-error|fill BYTE LENGTH   end, or refused ERRNO
 //! ```
 

@@ -12,7 +12,7 @@ use super::command::send;
 use super::{Fio, Guest, Supervise, PATIENCE};
 
 /// Seconds of stress, when this variable does not say otherwise; 60 is the long form.
-const SECONDS: (&str, u64) = ("ABUSE_STRESS_SECONDS", 7);
+const SECONDS: (&str, u64) = ("ABUSE_STRESS_SECONDS", 5);
 /// Between two kills.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -56,9 +56,10 @@ impl FileSystem {
     };
 }
 
-/// Makes the file system on a disk with two supervised workers and mounts it with discard. dbench makes,
-/// renames, writes, syncs and removes files in it as a file server's clients do, and fio writes and
-/// verifies one, while every two seconds a worker is killed. Then it is unmounted, and must be clean.
+/// Makes the file system on a disk with two supervised workers and mounts it with discard. dbench
+/// makes, renames, writes, syncs and removes files in it as a file server's clients do, and fio
+/// writes and verifies one, while every two seconds a worker is killed. Then it is unmounted, and
+/// must be clean.
 pub fn stress(guest: &Guest, system: &FileSystem) -> Result<()> {
     let seconds =
         std::env::var(SECONDS.0).map_or(Ok(SECONDS.1), |text| text.parse().context(SECONDS.0))?;
@@ -81,25 +82,29 @@ pub fn stress(guest: &Guest, system: &FileSystem) -> Result<()> {
     std::fs::create_dir(&clients)?;
     let dbench = guest.command("dbench").args(["-t", &time, "-D"]);
     let mut dbench = dbench.arg(&clients).arg("2").spawn()?;
-    let runtime = format!("runtime={seconds}");
     let options = [
         "rw=randwrite",
         "bsrange=4k-64k",
         "iodepth=8",
-        "size=16M",
-        "time_based",
+        "size=4M",
         "fsync=64",
-        &runtime,
     ];
     let file = mount.path().join("verified");
-    let load = Fio::on(guest, &file, &options).verify().within(limit);
-    let mut load = load.start()?;
+    let verify = || {
+        let load = Fio::on(guest, &file, &options).verify();
+        load.within(limit).start()
+    };
+    let mut load = verify()?;
 
-    let (mut kills, mut requeued) = (0, 0);
+    let (mut kills, mut requeued, mut verified) = (0, 0, 0);
     let mut next = Instant::now() + PAUSE;
     super::wait_for("the stress to end", limit, || {
-        let running = dbench.is_running()? | load.process.is_running()?;
-        if running && Instant::now() >= next {
+        let writing = dbench.is_running()?;
+        if writing && !load.process.is_running()? {
+            let passed = std::mem::replace(&mut load, verify()?);
+            verified += passed.finish()?.reads;
+        }
+        if writing && Instant::now() >= next {
             let workers = supervisor.workers();
             let victim = workers.get(kills % 2).context("a worker")?;
             send(victim.pid, Signal::SIGKILL)?;
@@ -107,9 +112,9 @@ pub fn stress(guest: &Guest, system: &FileSystem) -> Result<()> {
             kills += 1;
             next = Instant::now() + PAUSE;
         }
-        Ok((!running).then_some(()))
+        Ok((!writing).then_some(()))
     })?;
-    let report = load.finish()?;
+    verified += load.finish()?.reads;
     let said = dbench.finish(limit)?;
     ensure!(
         said.status.success() && said.stdout.contains("Throughput"),
@@ -131,11 +136,13 @@ pub fn stress(guest: &Guest, system: &FileSystem) -> Result<()> {
         requeued += status.counts(operation).requeued;
     }
     println!(
-        "    {seconds} s, {kills} kills, {requeued} requests resumed, {} blocks verified",
-        report.reads
+        "    {seconds} s, {kills} kills, {requeued} requests resumed, {verified} blocks verified"
     );
     ensure!(status.errors == 0, "requests failed: {status:?}");
-    ensure!(kills > 0, "nobody was killed");
+    ensure!(
+        kills > 0 && verified > 0,
+        "{kills} kills, {verified} verified"
+    );
     let discarded = status.counts(Operation::Discard).done;
     ensure!(discarded > 0, "nothing was discarded");
     supervisor.drain()?;

@@ -130,7 +130,7 @@ fn readable_by_all_says_nothing(control: &Path) -> Result<()> {
     for entry in std::fs::read_dir(&place)?.flatten() {
         let (path, data) = (entry.path(), entry.metadata()?);
         let open = data.is_file() && data.permissions().mode() & 0o004 != 0;
-        let known = ["dev", "uevent"].iter().any(|name| path.ends_with(name));
+        let known = ["dev", "name", "uevent"].iter().any(|name| path.ends_with(name));
         ensure!(!open || known, "{} is open to everybody", path.display());
     }
     Ok(())

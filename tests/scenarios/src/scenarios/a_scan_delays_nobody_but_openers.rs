@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
 
-//! A scan for partitions whose worker does not answer delays whoever opens the disk, and nobody else: no
-//! call of the control node waits for it. It ends when a worker comes, by a reset, or, on a disk that
-//! was set up to fail what nobody claims, when that time is over; and then the openers go on.
+//! A scan for partitions whose worker does not answer delays whoever opens the disk, and nobody
+//! else: no call of the control node waits for it. It ends when a worker comes, by a reset, or, on
+//! a disk that was set up to fail what nobody claims, when that time is over; and then the openers
+//! go on.
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use abuse::{Reconnect, State};
 use anyhow::{ensure, Context, Result};
 use nix::errno::Errno;
 
-use crate::kit::{refused, Disk, Guest, Held, Pending, Puppet, PATIENCE};
+use crate::kit::{refused, wait_until, Disk, Guest, Held, Pending, Puppet, PATIENCE};
 
 /// What is *at once*, where the processor is emulated and shared.
 const SOON: Duration = Duration::from_secs(5);
@@ -70,10 +72,11 @@ fn freed_by_a_worker(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-/// Over and over, with the worker killed or not, and as many reads of the scan answered as there are.
+/// Over and over, with the worker killed or not, and as many reads of the scan answered as there
+/// are.
 fn freed_by_a_reset(guest: &Guest) -> Result<()> {
     for round in 0..8 {
-        let (disk, mut worker, mut held, mut opener) = scanned(guest, "size=16M,partscan")?;
+        let (disk, mut worker, mut held, opener) = scanned(guest, "size=16M,partscan")?;
         for _ in 0..round / 2 {
             worker.say_put(&held, crate::kit::Answer::Done)?;
             ensure!(worker.hear_put()?.is_none(), "refused");
@@ -86,13 +89,22 @@ fn freed_by_a_reset(guest: &Guest) -> Result<()> {
         if round % 2 == 1 {
             worker.kill()?;
         }
-        let waited = !opener.is_over();
         let started = Instant::now();
         disk.device().reset(true, None)?;
         let took = started.elapsed();
         ensure!(took < Duration::from_secs(1), "the reset took {took:?}");
-        let opened = opener.finish(SOON)?;
-        ensure!(!waited || opened.is_err(), "a dead disk was opened");
+        // It may still get in, between the end of the scan and that of the disk.
+        if let Ok(file) = opener.finish(SOON)? {
+            let buried = || {
+                disk.status()
+                    .is_ok_and(|status| status.state == State::Empty)
+            };
+            wait_until("the disk to be gone", SOON, buried)?;
+            ensure!(
+                file.read_exact_at(&mut [0; 512], 8 << 20).is_err(),
+                "a dead disk was read"
+            );
+        }
         // Waits for the old disk to be gone, and gets a new one.
         let setup = Pending::start("a set-up", {
             let (device, setup) = (disk.device().clone(), disk.setup().clone());

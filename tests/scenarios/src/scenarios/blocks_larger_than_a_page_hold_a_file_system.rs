@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-//! A disk whose blocks are larger than a page, up to 64 KiB, holds data and a file system with blocks of
-//! that size; nothing smaller than a block ever reaches its worker.
+//! A disk whose blocks are larger than a page, up to 64 KiB, holds data and a file system with
+//! blocks of that size; nothing smaller than a block ever reaches its worker.
 
 use abuse::Operation;
 use anyhow::{ensure, Result};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-//! Of a disk that has every operation a client of 2009 is shown what it knows: reads, plain writes and
-//! flushes. A discard, a zeroing, an erase and a durable write are never offered to it; they wait for
-//! a worker that knows them.
+//! Of a disk that has every operation a client of 2009 is shown what it knows: reads, plain writes
+//! and flushes. A discard, a zeroing, an erase and a durable write are never offered to it; they
+//! wait for a worker that knows them.
 
 use abuse::Operation;
 use anyhow::{ensure, Result};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-//! Discard, write-zeroes with and without keeping the space, and secure erase reach a worker, one range
-//! per request and no range longer than was said; `lsblk -D` and sysfs show what there is. Of a disk
-//! that was set up without one of them nobody can ask for it, and no worker ever sees it.
+//! Discard, write-zeroes with and without keeping the space, and secure erase reach a worker, one
+//! range per request and no range longer than was said; `lsblk -D` and sysfs show what there is. Of
+//! a disk that was set up without one of them nobody can ask for it, and no worker ever sees it.
 
 use abuse::Operation;
 use anyhow::{ensure, Context, Result};
@@ -125,7 +125,8 @@ fn ask(
     Ok((process.finish(PATIENCE)?.status.success(), seen))
 }
 
-/// A disk with one of the operations, or none: the others are refused before a worker hears of them.
+/// A disk with one of the operations, or none: the others are refused before a worker hears of
+/// them.
 fn only(guest: &Guest, disk: &Disk<'_>, there: Option<Operation>) -> Result<()> {
     let (discards, zeroes) = (
         there == Some(Operation::Discard),

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 
-//! Processes start I/O, close the disk and exit, hundreds of times, with libaio and with io_uring, while
-//! the partition table is read again and again; now and then the one worker is killed. Nothing hangs.
+//! Processes start I/O, close the disk and exit, hundreds of times, with libaio and with io_uring,
+//! while the partition table is read again and again; now and then the one worker is killed.
+//! Nothing hangs.
 //!
-//! The end of such I/O drops the last reference to an open file. If that closed the disk in the worker
-//! that completes it, it would wait there for the lock of a scan that only this worker can serve
-//! (CVE-2025-68823).
+//! The end of such I/O drops the last reference to an open file. If that closed the disk in the
+//! worker that completes it, it would wait there for the lock of a scan that only this worker can
+//! serve (CVE-2025-68823).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use anyhow::{ensure, Context, Result};
 
 use crate::kit::{wait_for, Guest, Pending, Supervise, PATIENCE};
 
-const EACH: u32 = 150;
+const EACH: u32 = 100;
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let _quiet = guest.hold_udev()?;

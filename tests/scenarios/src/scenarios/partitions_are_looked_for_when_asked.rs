@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-//! A disk set up without `partscan` shows its partitions when somebody asks, with blockdev or partprobe,
-//! and not before. As long as no worker has come the answer is an error, at once.
+//! A disk set up without `partscan` shows its partitions when somebody asks, with blockdev or
+//! partprobe, and not before. As long as no worker has come the answer is an error, at once.
 
 use anyhow::{ensure, Result};
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-//! A disk with a partition table, GPT or MBR, and file systems on the partitions: workers and supervisor
-//! are killed, the device is reset, set up again over the same file and served by others. The same
-//! partitions appear by themselves, with what was written to them.
+//! A disk with a partition table, GPT or MBR, and a file system on the first partition: workers and
+//! supervisor are killed, the device is reset, set up again over the same file and served by
+//! others. The same partitions appear by themselves, with what was written to it.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use anyhow::{ensure, Context, Result};
 use crate::kit::{servers_of, wait_for, wait_until, Disk, Guest, Supervise, PATIENCE};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
-    for label in ["gpt", "msdos"] {
+    for label in ["gpt", "dos"] {
         restart(guest, label).context(label)?;
     }
     Ok(())
@@ -21,18 +21,16 @@ fn restart(guest: &Guest, label: &str) -> Result<()> {
     let disk = guest.disk("size=96M,partscan,discard")?;
     let backend = format!("file:{},create", guest.file(label).display());
     let mut supervisor = Supervise::new(guest, &disk, 2, &backend).start()?;
-    let parted = guest.command("parted").arg("-s").arg(disk.path());
-    parted
-        .args(["mklabel", label, "mkpart", "primary", "1MiB", "50%"])
-        .args(["mkpart", "primary", "50%", "100%"])
-        .ok()?;
+    let sfdisk = format!("printf ',48M\\n,\\n' | sfdisk --quiet --label {label} \"$1\"");
+    let table = guest.command("sh").args(["-c", &sfdisk, "sfdisk"]);
+    table.arg(disk.path()).ok()?;
     let before = partitions(guest, &disk)?;
-    for (place, make) in [(&before[0], "mkfs.ext4"), (&before[1], "mkfs.vfat")] {
-        guest.command(make).arg(&place.node).ok()?;
-        let mount = guest.mount(&place.node)?;
-        std::fs::write(mount.path().join("file"), &place.id)?;
-        mount.unmount()?;
-    }
+    let first = &before[0];
+    let mkfs = guest.command("mkfs.ext4").arg("-q").arg(&first.node);
+    mkfs.ok()?;
+    let mount = guest.mount(&first.node)?;
+    std::fs::write(mount.path().join("file"), &first.id)?;
+    mount.unmount()?;
 
     supervisor.process.kill()?;
     for worker in servers_of(&disk) {
@@ -51,17 +49,11 @@ fn restart(guest: &Guest, label: &str) -> Result<()> {
     let supervisor = Supervise::new(guest, &disk, 2, &backend).start()?;
     let after = partitions(guest, &disk)?;
     ensure!(after == before, "{after:?} was {before:?}");
-    for place in &after {
-        let mount = guest.mount(&place.node)?;
-        let found = std::fs::read_to_string(mount.path().join("file"))?;
-        ensure!(found == place.id, "{found:?} on {place:?}");
-        mount.unmount()?;
-    }
-    guest
-        .command("e2fsck")
-        .arg("-fn")
-        .arg(&after[0].node)
-        .ok()?;
+    let mount = guest.mount(&first.node)?;
+    let found = std::fs::read_to_string(mount.path().join("file"))?;
+    ensure!(found == first.id, "{found:?} on {first:?}");
+    mount.unmount()?;
+    guest.command("e2fsck").arg("-fn").arg(&first.node).ok()?;
     disk.wait_idle(PATIENCE)?;
     supervisor.drain()?;
     device.reset(true, Some(PATIENCE))?;

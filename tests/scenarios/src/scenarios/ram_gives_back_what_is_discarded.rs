@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-//! The memory of a disk with discard shrinks by what is discarded or unmapped, and takes new data. When
-//! the machine has none left, writing to such a place ends with "no space"; the worker lives, what is
-//! there can be written, and once there is room again so can the rest.
+//! The memory of a disk with discard shrinks by what is discarded or unmapped, and takes new data.
+//! When the machine has none left, writing to such a place ends with "no space"; the worker lives,
+//! what is there can be written, and once there is room again so can the rest.
 
 use std::os::unix::fs::MetadataExt;
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-//! Discards, zeroings and erases of 1, 2, 3 and 5 GiB reach the worker with every byte, also where one
-//! request alone is longer than a signed number of 32 bits; and a sparse file forgets exactly that.
+//! Discards, zeroings and erases of 1, 2, 3 and 5 GiB reach the worker with every byte, also where
+//! one request alone is longer than a signed number of 32 bits; and a sparse file forgets exactly
+//! that.
 
 use abuse::Operation;
 use anyhow::{ensure, Context, Result};

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 
-//! A disk set up read-only refuses writes and is mounted read-only; it becomes writable while it lives,
-//! and read-only again under a mounted file system, whose writes then end with an error before any
-//! worker sees them. A worker that cannot write does not go on serving a disk that became writable.
+//! A disk set up read-only refuses writes and is mounted read-only; it becomes writable while it
+//! lives, and read-only again under a mounted file system, whose writes then end with an error
+//! before any worker sees them. A worker that cannot write does not go on serving a disk that
+//! became writable.
 
 use abuse::{Operation, Status};
 use anyhow::{ensure, Result};
+use nix::errno::Errno;
 
 use crate::kit::{wait_for, Direct, Disk, Guest, PATIENCE};
 
@@ -18,11 +20,15 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let backend = format!("file:{}", image.display());
     let mut server = disk.serve(&backend)?;
     shows(guest, &disk, "1")?;
+    // mount(8) makes it read-only by itself.
+    let mount = guest.mount(disk.path())?;
+    let error = std::fs::write(mount.path().join("file"), "x").err();
+    let errno = error.and_then(|error| error.raw_os_error());
     ensure!(
-        guest.mount_with(&disk.path(), "rw").is_err(),
-        "a read-only disk was mounted for writing"
+        errno == Some(Errno::EROFS as i32),
+        "mounted for writing: {errno:?}"
     );
-    guest.mount_with(&disk.path(), "ro")?.unmount()?;
+    mount.unmount()?;
     let file = Direct::open(disk.path())?;
     ensure!(file.write(0, &[1; 4096]).is_err(), "it was written");
     ensure!(changed(&disk.status()?) == 0, "a worker saw a write");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-//! Space that nobody needs any more goes back to where the backing file is: by blkdiscard and mkfs, by
-//! fstrim, and by ext4 and xfs that are mounted with `discard`. What is zeroed and must stay allocated
-//! stays.
+//! Space that nobody needs any more goes back to where the backing file is: by blkdiscard and mkfs,
+//! by fstrim, and by ext4 and xfs that are mounted with `discard`. What is zeroed and must stay
+//! allocated stays.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-//! xfs, mounted with discard, under stress while a worker is killed every two seconds: nothing fails, and
-//! when it is unmounted its own checker finds it clean. See [`stress`].
+//! xfs, mounted with discard, under stress while a worker is killed every two seconds: nothing
+//! fails, and when it is unmounted its own checker finds it clean. See [`stress`].
 
 use anyhow::Result;
 
