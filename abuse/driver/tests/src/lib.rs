@@ -73,6 +73,7 @@ mod shape;
 #[cfg(test)]
 mod shapes;
 #[cfg(test)]
+#[allow(dead_code)]
 #[path = "../../name.rs"]
 mod name;
 #[cfg(test)]
