@@ -13,7 +13,8 @@ all: ## build the module for this machine's own kernel, and the tools
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
-	@echo 'KERNEL=cloud takes the cloud flavour of the kernel in the guest.'
+	@echo 'KERNEL=cloud takes the cloud flavour of the kernel in the guest, KERNEL=debug one that'
+	@echo 'checks itself: make test KERNEL=debug shows first that it would notice.'
 
 demo: ## see it work: a guest, two workers, a file system, twenty kills
 	@tests/vm/run -- abuse-demo

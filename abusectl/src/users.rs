@@ -40,6 +40,13 @@ impl Users {
     }
 }
 
+/// The nodes of the partitions of /dev/abuse`number`.
+pub fn partitions(number: u32) -> Vec<String> {
+    let disk = PathBuf::from(format!("/sys/block/abuse{number}"));
+    let parts = parts(&disk, number).into_iter().skip(1);
+    parts.map(|part| part.node).collect()
+}
+
 /// The disk, or one of its partitions.
 struct Part {
     node: String,

@@ -14,7 +14,7 @@ pub fn parse(keys: &[String]) -> Result<Option<Setup>, Failure> {
     }
     match setup_keys::plan(keys) {
         Ok(Plan::Setup(setup)) => Ok(Some(setup)),
-        Ok(Plan::Reconnect { .. }) => Err(Failure::usage(
+        Ok(Plan::Reconnect(_)) => Err(Failure::usage(
             "--setup: 'reconnect' has no place here: a device that is set up is kept as it is"
                 .into(),
         )),

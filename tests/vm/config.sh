@@ -43,6 +43,7 @@ FAST_MODULES=(
 
 # Free space that a cold start needs, in MiB: in the cache, and for one guest's own writes.
 CACHE_MIB=7000
+DEBUG_MIB=9000
 GUEST_MIB=1500
 
 # The guest's root file system, sparse: /srv in it is the scratch space of the tests.

@@ -25,6 +25,7 @@
 //! unmounted, files removed; a scenario that passed must have left its devices idle, with every
 //! request accounted for and a clean kernel log, or it fails after all.
 
+pub mod detectors;
 pub mod kit;
 pub mod runner;
 pub mod scenarios;

@@ -4,13 +4,15 @@
 
 use std::process::ExitCode;
 
-use abuse_scenarios::{kit::puppet, runner, scenarios};
+use abuse_scenarios::{detectors, kit::puppet, runner, scenarios};
 
 const USAGE: &str = "\
 usage: abuse-scenarios list
        abuse-scenarios run [NAME]...
+       abuse-scenarios detectors
 
-Runs scenarios in the guest, all of them without names; see tests/vm/README.md. Exit status: 0 all
+Runs scenarios in the guest, all of them without names; see tests/vm/README.md. 'detectors' commits
+crimes in a debug kernel, with the module of tests/vm/detectors, and sees them noticed. Exit status: 0 all
 passed; 1 some failed; 2 wrong usage; 75 one left the machine in a state that is no start for the
 next, so that the rest was not run.";
 
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["run", names @ ..] => runner::run(names),
+        ["detectors"] => detectors::run(),
         ["puppet", device] => puppet::play(device),
         _ => {
             eprintln!("{USAGE}");

@@ -15,7 +15,7 @@ use anyhow::{anyhow, bail, Result};
 
 use crate::kit::command::tail;
 use crate::kit::kernel_log::KernelLog;
-use crate::kit::{Guest, Skipped};
+use crate::kit::{detectors, Guest, Skipped};
 use crate::scenarios::{Scenario, ALL};
 
 /// What a scenario may take, unless it says otherwise.
@@ -40,8 +40,16 @@ pub fn run(names: &[&str]) -> ExitCode {
     watch(&clock);
     let mut totals = Totals::default();
     let mut spoilt = false;
+    if let Err(error) = loaded_without_a_leak() {
+        println!(
+            "FAILED loading_the_module: {}",
+            one_line(&format!("{error:#}"))
+        );
+        totals.failed += 1;
+    }
     for scenario in chosen {
-        let end = one(scenario, &clock);
+        let mut end = one(scenario, &clock);
+        end.tell(scenario.name);
         totals.add(&end.verdict);
         if end.spoilt {
             spoilt = true;
@@ -53,6 +61,14 @@ pub fn run(names: &[&str]) -> ExitCode {
         (true, _) => ExitCode::from(SPOILT),
         (false, 0) => ExitCode::SUCCESS,
         (false, _) => ExitCode::FAILURE,
+    }
+}
+
+/// Runs one scenario without a word of its own; the reason for which it failed, if it did.
+pub(crate) fn blame(scenario: &Scenario) -> Option<String> {
+    match one(scenario, &Arc::default()).verdict {
+        Verdict::Failed(reason) => Some(reason),
+        Verdict::Passed | Verdict::Skipped(_) => None,
     }
 }
 
@@ -77,24 +93,51 @@ enum Verdict {
 struct End {
     verdict: Verdict,
     spoilt: bool,
+    took: Duration,
+    outputs: Vec<(String, String)>,
+    figures: String,
+    log: Option<KernelLog>,
 }
 
-/// Runs one scenario and says how it went.
+impl End {
+    /// The scenario's line, and what there is to learn from a failure.
+    fn tell(&mut self, name: &str) {
+        let seconds = self.took.as_secs_f32();
+        match &self.verdict {
+            Verdict::Passed if self.figures.is_empty() => println!("ok {name} {seconds:.1}s"),
+            Verdict::Passed => println!("ok {name} {seconds:.1}s ({})", self.figures),
+            Verdict::Skipped(reason) => println!("skipped {name}: {reason}"),
+            Verdict::Failed(reason) => {
+                println!("FAILED {name} {seconds:.1}s: {reason}");
+                show(&self.outputs, self.log.as_mut());
+            }
+        }
+    }
+}
+
+/// Runs one scenario.
 fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
     let started = Instant::now();
     clock.begin(scenario.name);
     let mut log = KernelLog::begin(&format!("abuse-scenarios: begin {}", scenario.name));
     let mut spoilt = false;
     let mut outputs = Vec::new();
+    let mut figures = String::new();
     let result = Guest::new(clock.clone()).and_then(|guest| {
         let result = guarded(|| (scenario.run)(&guest)).and_then(|()| guarded(|| guest.check()));
         outputs = guest.outputs();
+        figures = guest.figures();
         let tidied = guarded(|| guest.tidy());
-        spoilt = !matches!(tidied, Ok(true));
-        result.and(tidied.map(drop))
+        spoilt = tidied.is_err();
+        result.and(tidied)
     });
     let result = match &mut log {
-        Ok(log) => result.and_then(|()| clean(log)),
+        Ok(log) => result.and_then(|()| {
+            let soiled = clean(log).and_then(|()| nothing_leaked());
+            // Some detectors speak only once, and what is broken now is not the next one's fault.
+            spoilt |= soiled.is_err();
+            soiled
+        }),
         Err(error) => Err(anyhow!("{error:#}")),
     };
     let verdict = match result {
@@ -106,16 +149,14 @@ fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
     };
     // From here on the watchdog is silent: there is one line for each.
     clock.end();
-    let seconds = started.elapsed().as_secs_f32();
-    match &verdict {
-        Verdict::Passed => println!("ok {} {seconds:.1}s", scenario.name),
-        Verdict::Skipped(reason) => println!("skipped {}: {reason}", scenario.name),
-        Verdict::Failed(reason) => {
-            println!("FAILED {} {seconds:.1}s: {reason}", scenario.name);
-            show(&outputs, log.as_mut().ok());
-        }
+    End {
+        verdict,
+        spoilt,
+        took: started.elapsed(),
+        outputs,
+        figures,
+        log: log.ok(),
     }
-    End { verdict, spoilt }
 }
 
 /// A panic is a failure like any other.
@@ -133,6 +174,22 @@ fn clean(log: &mut KernelLog) -> Result<()> {
     match log.bad_lines()?.first() {
         None => Ok(()),
         Some(line) => bail!("the kernel says: {line}"),
+    }
+}
+
+fn nothing_leaked() -> Result<()> {
+    match detectors::leaks()?.as_slice() {
+        [] => Ok(()),
+        [first, ..] => bail!("the kernel lost memory: {first}"),
+    }
+}
+
+/// What the kernel lost before the first scenario is its own affair, unless the driver did it.
+fn loaded_without_a_leak() -> Result<()> {
+    let leaks = detectors::leaks()?;
+    match leaks.iter().find(|leak| leak.contains("[abuse]")) {
+        None => Ok(()),
+        Some(leak) => bail!("the driver lost memory: {leak}"),
     }
 }
 
@@ -178,14 +235,14 @@ impl Clock {
         *self.running() = Some(Running {
             name,
             started,
-            deadline: started + USUAL,
+            deadline: started + detectors::patience(USUAL),
         });
     }
 
     /// So long from now.
     pub(crate) fn allow(&self, time: Duration) {
         if let Some(running) = &mut *self.running() {
-            running.deadline = Instant::now() + time;
+            running.deadline = Instant::now() + detectors::patience(time);
         }
     }
 

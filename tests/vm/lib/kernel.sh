@@ -1,7 +1,8 @@
 # The kernel: a tree the module can be built against, and what the guest boots.
 #
 # Debian's header packages carry nothing for Rust, so the source package of the same version is
-# configured like the stock kernel and prepared; the symbol versions come from the headers.
+# configured like the stock kernel and prepared; the symbol versions come from the headers. The
+# debug kernel is compiled whole, of the same source: lib/debug.sh.
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034
 
@@ -11,9 +12,11 @@ flavour() {
     case $1 in
         stock) echo amd64 ;;
         cloud) echo cloud-amd64 ;;
+        # Compiled here, of the source that the stock kernel of this moment is made from.
+        debug) echo amd64 ;;
         own-*-cloud-amd64) echo cloud-amd64 ;;
         own-*) echo amd64 ;;
-        *) die "--kernel $1: not a kernel of this project. Use stock or cloud" ;;
+        *) die "--kernel $1: not a kernel of this project. Use stock, cloud or debug" ;;
     esac
 }
 
@@ -21,10 +24,16 @@ flavour() {
 use_kernel() {
     KERNEL=$1
     FLAVOUR=$(flavour "$KERNEL")
-    KERNEL_KEY=$(printf '%s\n' 1 "$SERIES" "$FLAVOUR" "$KERNEL_CC" | digest)
+    KERNEL_KEY=$(
+        printf '%s\n' 1 "$SERIES" "$FLAVOUR" "$KERNEL_CC"
+        [ "$KERNEL" != debug ] || cat "$DEBUG_CONFIG"
+    )
+    KERNEL_KEY=$(digest <<<"$KERNEL_KEY")
     KERNEL_IN_ROOT=/kernel/$KERNEL-$KERNEL_KEY
     KERNEL_DIR=$BUILD_ROOT$KERNEL_IN_ROOT
     BOOT=boot-$(printf '%s\n' 1 "${FAST_MODULES[@]}" | digest)
+    # Of the debug kernel nothing is left to make it from anew.
+    [ "$KERNEL" != debug ] || BOOT="boot-whole"
     BOOT_DIR=$KERNEL_DIR/$BOOT
     RELEASE=
     if [ -e "$KERNEL_DIR/release" ]; then
@@ -41,6 +50,11 @@ kernel() {
         KERNEL_PARTS+=(kernel_boot)
         KERNEL_PACKAGES+=(base binary modules)
     fi
+    if [ "$1" = debug ]; then
+        # What modules are built against is not there before the whole is.
+        KERNEL_PARTS=(debug_kernel)
+        KERNEL_PACKAGES=()
+    fi
     use_kernel "$1"
     if ! kernel_is_there; then
         locked "kernel-$KERNEL" build_kernel
@@ -51,7 +65,7 @@ kernel() {
 
 kernel_is_there() {
     [ -e "$KERNEL_DIR/prepare.done" ] &&
-        { [ "${#KERNEL_PARTS[@]}" -eq 1 ] || [ -e "$BOOT_DIR.done" ]; }
+        { [ "${KERNEL_PARTS[*]}" = kernel_tree ] || [ -e "$BOOT_DIR.done" ]; }
 }
 
 build_kernel() {
@@ -66,6 +80,11 @@ build_kernel() {
         die "$(cat "$KERNEL_DIR/refused")"
     fi
     RELEASE=$(<"$KERNEL_DIR/release")
+    if [ "$KERNEL" = debug ]; then
+        check_space "$CACHE" "$DEBUG_MIB" "the debug kernel while it is compiled" ABUSE_CACHE
+        RELEASE=${RELEASE%%[-+]*}-debug
+        printf '%s\n' "$RELEASE" >"$KERNEL_DIR/release"
+    fi
     say "kernel: $RELEASE, Debian's package $(<"$KERNEL_DIR/version")"
     kernel_step fetch 15 fetch_kernel
     # At once: each is mostly one processor's work for half of the time.
@@ -171,8 +190,10 @@ unpack_kernel_source() {
 }
 
 kernel_make() {
-    in_root "$BUILD_ROOT" make -C "$KERNEL_IN_ROOT/tree" -j "$(nproc)" \
-        CC="$KERNEL_CC" HOSTCC="$KERNEL_CC" "$@"
+    local compilers=(CC="$KERNEL_CC" HOSTCC="$KERNEL_CC")
+    # Rust and KASAN go together with one compiler only.
+    [ "$KERNEL" != debug ] || compilers=(LLVM=1)
+    in_root "$BUILD_ROOT" make -C "$KERNEL_IN_ROOT/tree" -j "$(nproc)" "${compilers[@]}" "$@"
 }
 
 prepare_kernel_tree() {
@@ -227,9 +248,14 @@ make_boot_files() {
         basename "$file" >>"$boot/early/order"
     done < <(module_files virtio_blk ext4)
     mv "$modules/$RELEASE/vmlinuz" "$boot/vmlinuz"
-    mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$modules" -L abuse-modules "$boot/modules.img" \
-        "$(($(du -sm "$modules" | cut -f1) * 11 / 10 + 32))M"
+    make_modules_image "$modules"
     rm -rf "$boot/root"
+}
+
+# make_modules_image DIRECTORY: what the guest mounts at /usr/lib/modules.
+make_modules_image() {
+    mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$1" -L abuse-modules "$BOOT_DIR/modules.img" \
+        "$(($(du -sm "$1" | cut -f1) * 11 / 10 + 32))M"
 }
 
 # module_files NAME...: the files of these modules and of what they need, in order of loading.

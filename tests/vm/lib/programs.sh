@@ -141,13 +141,15 @@ copy_driver() {
     rsync -a --delete --chown=0:0 "${BUILD_LEFTOVERS[@]}" "$REPO/abuse/" "$WORK/$1/"
 }
 
-build_provoke() {
-    work_step "provoke-$KERNEL" 10 compile_provoke
+# build_breaker NAME: one of the modules that break something on purpose.
+build_breaker() {
+    BREAKER=$1
+    work_step "$1-$KERNEL" 10 compile_breaker
 }
 
-compile_provoke() {
-    rsync -a --chown=0:0 "$VM/provoke/" "$WORK/provoke-$KERNEL/"
-    kernel_make M="$WORK_IN_ROOT/provoke-$KERNEL" modules
+compile_breaker() {
+    rsync -a --chown=0:0 "$VM/$BREAKER/" "$WORK/$BREAKER-$KERNEL/"
+    kernel_make M="$WORK_IN_ROOT/$BREAKER-$KERNEL" modules
 }
 
 # The guest's initrd: its first process, what mounts the root file system, and everything that

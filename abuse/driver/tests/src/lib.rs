@@ -56,6 +56,8 @@ mod rotation;
 #[cfg(test)]
 mod steps;
 #[cfg(test)]
+mod terms;
+#[cfg(test)]
 mod waiting;
 #[cfg(test)]
 mod world;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use abuse::setup_keys::{plan, Plan};
-use abuse::{backend, Device, Setup, State, Worker};
+use abuse::{backend, Device, NewDevice, Registry, Setup, State, Worker};
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use nix::errno::Errno;
 use nix::sys::signal::{kill, Signal};
@@ -29,6 +29,8 @@ const SCRATCH: &str = "/srv/abuse-scenarios";
 /// This machine.
 pub struct Guest {
     clock: Arc<Clock>,
+    /// The devices that were here before.
+    devices: Vec<u32>,
     made: Mutex<Made>,
 }
 
@@ -36,6 +38,7 @@ pub struct Guest {
 #[derive(Default)]
 struct Made {
     outputs: Vec<(String, File, File)>,
+    figures: Vec<String>,
 }
 
 /// Why a scenario cannot be run here.
@@ -66,6 +69,7 @@ impl Guest {
         fs::create_dir_all(SCRATCH).context(SCRATCH)?;
         Ok(Guest {
             clock,
+            devices: Device::numbers()?,
             made: Mutex::default(),
         })
     }
@@ -74,7 +78,7 @@ impl Guest {
     pub fn disk(&self, keys: &str) -> Result<Disk<'_>> {
         match plan(&[keys]) {
             Ok(Plan::Setup(setup)) => self.disk_of(&setup),
-            Ok(Plan::Reconnect { .. }) => bail!("{keys}: a disk is made, not reconnected"),
+            Ok(Plan::Reconnect(_)) => bail!("{keys}: a disk is made, not reconnected"),
             Err(why) => bail!("{keys}: {why}"),
         }
     }
@@ -84,13 +88,32 @@ impl Guest {
         for number in Device::numbers()? {
             let device = Device::open(number.to_string())?;
             if device.status()?.state == State::Empty {
-                let made = device.setup(setup)?;
-                let path = device.disk_path();
-                wait_until("the disk's node", PATIENCE, || path.exists())?;
-                return Ok(Disk::new(self, device, made));
+                return self.disk_on(device, setup);
             }
         }
         bail!("no device is free")
+    }
+
+    /// Sets this device up.
+    pub fn disk_on(&self, device: Device, setup: &Setup) -> Result<Disk<'_>> {
+        let made = device.setup(setup)?;
+        let path = device.disk_path();
+        wait_until("the disk's node", PATIENCE, || path.exists())?;
+        Ok(Disk::new(self, device, made))
+    }
+
+    /// Adds a device with the lowest number that is free. It goes when the scenario is over.
+    pub fn add(&self) -> Result<Device> {
+        let added = Registry::open()?.add(&NewDevice::default())?;
+        Ok(Device::open(added.number.to_string())?)
+    }
+
+    /// Runs abusectl; fails unless it ends with this exit code. What it said on both outputs.
+    pub fn abusectl(&self, code: i32, words: &[&str]) -> Result<String> {
+        let said = self.command("abusectl").args(words).run()?;
+        let text = format!("{}{}", said.stdout, said.stderr);
+        ensure!(said.status.code() == Some(code), "{words:?}: {said:?}");
+        Ok(text)
     }
 
     /// A program to be run.
@@ -128,6 +151,16 @@ impl Guest {
     /// Gives the scenario so long, from now, instead of three minutes.
     pub fn allow(&self, time: Duration) {
         self.clock.allow(time);
+    }
+
+    /// Something that was counted, to stand behind the scenario's name when it has passed.
+    pub fn figure(&self, text: String) {
+        self.made().figures.push(text);
+    }
+
+    /// What was counted.
+    pub(crate) fn figures(&self) -> String {
+        self.made().figures.join("; ")
     }
 
     /// Keeps udevd from reading disks as long as the result lives, for scenarios that count
@@ -177,9 +210,33 @@ impl Guest {
         Ok(())
     }
 
-    /// Takes away whatever is left, also behind one that failed. An error, or `false`, means that
-    /// the machine is no place to run anything else: `false` says that no disk of ours is to blame.
-    pub(crate) fn tidy(&self) -> Result<bool> {
+    /// Removes the devices that the scenario added, and adds those that it removed.
+    fn devices_as_before(&self) -> Result<()> {
+        let now = Registry::list()?;
+        if now
+            .iter()
+            .map(|device| device.number)
+            .eq(self.devices.iter().copied())
+        {
+            return Ok(());
+        }
+        let registry = Registry::open()?;
+        for device in &now {
+            if !self.devices.contains(&device.number) {
+                registry.remove(device.number, Some(device.sequence), true, Some(PATIENCE))?;
+            }
+        }
+        for &number in &self.devices {
+            if now.iter().all(|device| device.number != number) {
+                registry.add(&NewDevice::numbered(number))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away whatever is left, also behind one that failed. An error means that the machine is
+    /// no place to run anything else.
+    pub(crate) fn tidy(&self) -> Result<()> {
         kill_children();
         unmount_all();
         for device in set_up()? {
@@ -196,23 +253,19 @@ impl Guest {
                 })
             })?;
         }
+        self.devices_as_before()?;
         wait_until("all processes to end", PATIENCE, || {
             kill_children();
             children().is_empty()
         })?;
-        if let Err(error) = udev::settle() {
-            let stuck = udev::stuck();
-            ensure!(stuck.is_empty(), "{error:#}: {}", stuck.join("; "));
-            eprintln!("abuse-scenarios: udevd is busy with itself; a fresh guest goes on");
-            return Ok(false);
-        }
+        udev::settle()?;
         fs::remove_dir_all(SCRATCH).context(SCRATCH)?;
         for entry in fs::read_dir("/dev/shm")?.flatten() {
             if entry.file_name().to_string_lossy().starts_with("abuse-") {
                 fs::remove_file(entry.path())?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@
 //! It is this program, started as `puppet DEV`; it hears one command per line and answers in lines:
 //!
 //! ```text
-//! take MAX MILLISECONDS   request ID OP OFFSET LENGTH FUA ATTEMPT EPOCH FIRST-BYTE ... then end
+//! take MAX MILLISECONDS   request ID OP OFFSET LENGTH FUA KEEP ATTEMPT EPOCH FIRST-BYTE ..., end
 //! put ID ok|zero|io-error|fill BYTE LENGTH   end, or refused ERRNO
 //! ```
 
@@ -37,6 +37,8 @@ pub struct Held {
     pub length: usize,
     /// Durable before it is completed.
     pub fua: bool,
+    /// Zeroed space stays allocated.
+    pub keep: bool,
     /// Owners that died with it.
     pub attempt: u32,
     /// Epoch of the device when it was taken.
@@ -123,6 +125,19 @@ impl Puppet {
     pub fn take_within(&mut self, max: u32, time: Duration) -> Result<Vec<Held>> {
         self.say(&format!("take {max} {}", time.as_millis()))?;
         self.hear_take()
+    }
+
+    /// Has it answer everything well until that is over; what came.
+    pub fn serve_until(&mut self, mut over: impl FnMut() -> Result<bool>) -> Result<Vec<Held>> {
+        let mut seen = Vec::new();
+        while !over()? {
+            for held in self.take_within(16, Duration::from_millis(20))? {
+                let refused = self.put(&held, Answer::Done)?;
+                ensure!(refused.is_none(), "{held:?} was refused: {refused:?}");
+                seen.push(held);
+            }
+        }
+        Ok(seen)
     }
 
     /// What it took.
@@ -212,7 +227,7 @@ impl Drop for Puppet {
 
 fn parse(words: &str) -> Result<Held> {
     let words: Vec<&str> = words.split(' ').collect();
-    let [id, operation, offset, length, fua, attempt, epoch, first] = words[..] else {
+    let [id, operation, offset, length, fua, keep, attempt, epoch, first] = words[..] else {
         bail!("the puppet says: request {words:?}");
     };
     let operation = Operation::ALL
@@ -225,6 +240,7 @@ fn parse(words: &str) -> Result<Held> {
         offset: offset.parse()?,
         length: length.parse()?,
         fua: fua == "true",
+        keep: keep == "true",
         attempt: attempt.parse()?,
         epoch: epoch.parse()?,
         first: first.parse()?,
@@ -267,12 +283,13 @@ fn take(device: &Device, max: u32, milliseconds: u64) -> Result<()> {
     };
     for request in device.take(&options)? {
         println!(
-            "request {} {} {} {} {} {} {} {}",
+            "request {} {} {} {} {} {} {} {} {}",
             request.id(),
             request.operation(),
             request.offset(),
             request.length(),
             request.fua(),
+            request.keep_allocated(),
             request.attempt(),
             request.epoch(),
             request.data().first().copied().unwrap_or(0),

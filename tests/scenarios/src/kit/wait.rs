@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 
+use super::detectors::patience;
+
 /// Long enough for anything that takes a moment, also on an emulated processor that others use.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// Waits until `condition` holds. `what` completes the sentence "waited 10 s for ... in vain".
+/// Waits until `condition` holds, on a debug kernel for longer than `limit`. `what` completes the sentence "waited 10 s for ... in vain".
 pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) -> Result<()> {
     wait_for(what, limit, || Ok(condition().then_some(())))
 }
@@ -26,6 +28,7 @@ pub fn wait_for<T>(
     mut look: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let started = Instant::now();
+    let limit = patience(limit);
     loop {
         if let Some(found) = look().with_context(|| format!("waiting for {what}"))? {
             return Ok(found);
@@ -76,6 +79,7 @@ impl<T: Send + 'static> Pending<T> {
 
     /// What came of it, if it ends in time.
     pub fn finish(self, limit: Duration) -> Result<T> {
+        let limit = patience(limit);
         if let Some(result) = self.early {
             return Ok(result);
         }

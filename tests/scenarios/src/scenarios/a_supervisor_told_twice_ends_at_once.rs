@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Result};
 use nix::sys::signal::Signal;
 
+use crate::kit::detectors::patience;
 use crate::kit::{command, Direct, Guest, Supervise, PATIENCE};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
@@ -29,7 +30,10 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     supervisor.process.signal(Signal::SIGTERM)?;
     let status = supervisor.process.wait(PATIENCE)?;
     let took = told.elapsed();
-    ensure!(took < Duration::from_secs(10), "that took {took:?}");
+    ensure!(
+        took < patience(Duration::from_secs(10)),
+        "that took {took:?}"
+    );
     ensure!(status.success(), "{status}: {}", supervisor.log()?);
     ensure!(disk.status()?.taken == 0, "something is still taken");
 
