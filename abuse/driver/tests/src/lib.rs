@@ -68,13 +68,13 @@ mod world;
 #[path = "../../../uapi/abi.rs"]
 mod abi;
 #[cfg(test)]
-#[path = "../../shape.rs"]
-mod shape;
-#[cfg(test)]
-mod shapes;
-#[cfg(test)]
 #[allow(dead_code)]
 #[path = "../../name.rs"]
 mod name;
 #[cfg(test)]
 mod names;
+#[cfg(test)]
+#[path = "../../shape.rs"]
+mod shape;
+#[cfg(test)]
+mod shapes;

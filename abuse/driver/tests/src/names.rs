@@ -11,7 +11,15 @@ fn parse(text: &[u8]) -> Option<Name> {
 
 #[test]
 fn a_name_is_a_harmless_word() {
-    for name in ["x", "a.b_c+d-e", "_", "2024-backup", "abuse-control", "abuse1x", "abuse0p1"] {
+    for name in [
+        "x",
+        "a.b_c+d-e",
+        "_",
+        "2024-backup",
+        "abuse-control",
+        "abuse1x",
+        "abuse0p1",
+    ] {
         let parsed = parse(name.as_bytes()).expect(name);
         assert!(!parsed.is_none());
         assert_eq!(parsed.as_str(), name);
@@ -21,7 +29,11 @@ fn a_name_is_a_harmless_word() {
     assert!(parse(&long).is_some());
     for byte in (1..=u8::MAX).filter(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_') {
         assert!(parse(&[byte]).is_none(), "{byte}");
-        assert_eq!(parse(&[b'a', byte]).is_some(), b".+-".contains(&byte), "{byte}");
+        assert_eq!(
+            parse(&[b'a', byte]).is_some(),
+            b".+-".contains(&byte),
+            "{byte}"
+        );
     }
 }
 
@@ -32,7 +44,17 @@ fn no_bytes_are_no_name_and_no_mistake() {
 
 #[test]
 fn what_tools_take_for_a_number_is_no_name() {
-    for name in ["0", "7", "007", "99999999999", "abctl7", "abuse7", "abctl", "abuse", "abuse007"] {
+    for name in [
+        "0",
+        "7",
+        "007",
+        "99999999999",
+        "abctl7",
+        "abuse7",
+        "abctl",
+        "abuse",
+        "abuse007",
+    ] {
         assert!(parse(name.as_bytes()).is_none(), "{name}");
     }
 }

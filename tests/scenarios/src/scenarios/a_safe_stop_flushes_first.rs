@@ -69,7 +69,10 @@ fn cannot(guest: &Guest, verb: &str) -> Result<()> {
     let disk = written(guest)?;
     let number = disk.device().number().to_string();
     let said = guest.abusectl(5, &[verb, &number])?;
-    ensure!(said.contains("nobody serves the disk") && said.contains("--force"), "{said}");
+    ensure!(
+        said.contains("nobody serves the disk") && said.contains("--force"),
+        "{said}"
+    );
     ensure!(disk.status()?.openers == 0 && disk.status()?.is_idle());
 
     let server = disk.serve("ram:safe-stop")?;

@@ -56,7 +56,10 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     }
     let taken = disk.counts(Operation::Read)?.taken;
     ensure!(file.read(far, 4096).is_err(), "it reads behind the end");
-    ensure!(file.write(far, &[1; 4096]).is_err(), "it writes behind the end");
+    ensure!(
+        file.write(far, &[1; 4096]).is_err(),
+        "it writes behind the end"
+    );
     ensure!(disk.counts(Operation::Read)?.taken == taken);
     drop(file);
     puppet.kill()?;

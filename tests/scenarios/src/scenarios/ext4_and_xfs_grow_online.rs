@@ -36,7 +36,12 @@ fn grows(guest: &Guest, kind: &str, grow: &str, check: &[&str], sizes: [u64; 2])
 
     let monitor = guest
         .command("udevadm")
-        .args(["monitor", "--kernel", "--property", "--subsystem-match=block"])
+        .args([
+            "monitor",
+            "--kernel",
+            "--property",
+            "--subsystem-match=block",
+        ])
         .spawn()?;
     wait_until("the monitor to listen", PATIENCE, || {
         monitor.stdout().is_ok_and(|text| text.contains("uevent"))
@@ -48,9 +53,14 @@ fn grows(guest: &Guest, kind: &str, grow: &str, check: &[&str], sizes: [u64; 2])
         "{said}"
     );
     ensure!(disk.sysfs("size")?.parse::<u64>()? == to << 11);
-    ensure!(disk.status()?.setup.is_some_and(|setup| setup.bytes == to << 20));
+    ensure!(disk
+        .status()?
+        .setup
+        .is_some_and(|setup| setup.bytes == to << 20));
     wait_until("a uevent", PATIENCE, || {
-        monitor.stdout().is_ok_and(|text| text.contains("\nRESIZE=1\n"))
+        monitor
+            .stdout()
+            .is_ok_and(|text| text.contains("\nRESIZE=1\n"))
     })?;
 
     server.kill()?;
@@ -64,7 +74,10 @@ fn grows(guest: &Guest, kind: &str, grow: &str, check: &[&str], sizes: [u64; 2])
     let output = growing.finish(PATIENCE)?;
     ensure!(output.status.success(), "{grow}: {}", output.stderr);
     let after = room(mount.path())?;
-    ensure!(after > before + (to - from) / 2, "{before} MiB, then {after}");
+    ensure!(
+        after > before + (to - from) / 2,
+        "{before} MiB, then {after}"
+    );
 
     // More than there was room for.
     let new = mount.path().join("new");
@@ -72,7 +85,11 @@ fn grows(guest: &Guest, kind: &str, grow: &str, check: &[&str], sizes: [u64; 2])
     std::fs::write(&new, vec![2; bytes])?;
     std::fs::File::open(&new)?.sync_all()?;
     mount.unmount()?;
-    guest.command(check[0]).args(&check[1..]).arg(disk.path()).ok()?;
+    guest
+        .command(check[0])
+        .args(&check[1..])
+        .arg(disk.path())
+        .ok()?;
     let mount = guest.mount(disk.path())?;
     ensure!(std::fs::read(mount.path().join("old"))? == vec![1; 1 << 20]);
     ensure!(std::fs::read(mount.path().join("new"))? == vec![2; bytes]);

@@ -35,7 +35,10 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         device.status().is_ok_and(|status| status.workers > 0)
     })?;
     Direct::open(LINK)?.write(0, &[1; 4096])?;
-    for words in [&["info", "scratch"][..], &["list", "-o", "ALIAS", "scratch"]] {
+    for words in [
+        &["info", "scratch"][..],
+        &["list", "-o", "ALIAS", "scratch"],
+    ] {
         let said = guest.abusectl(0, words)?;
         ensure!(said.contains("scratch"), "{words:?}: {said}");
     }
@@ -51,12 +54,18 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     for lie in ["other", "abuse0x"] {
         symlink(other.path(), Path::new(LINK).with_file_name(lie))?;
         guest.abusectl(4, &["info", lie])?;
-        guest.abusectl(4, &["reset", &format!("/dev/abuse/by-name/{lie}"), "--force"])?;
+        guest.abusectl(
+            4,
+            &["reset", &format!("/dev/abuse/by-name/{lie}"), "--force"],
+        )?;
         fs::remove_file(Path::new(LINK).with_file_name(lie))?;
     }
     ensure!(Device::open(LINK)?.number() == number);
     let said = guest.abusectl(0, &["reset", LINK])?;
-    ensure!(said.contains(&format!("/dev/abctl{number}: reset")), "{said}");
+    ensure!(
+        said.contains(&format!("/dev/abctl{number}: reset")),
+        "{said}"
+    );
     ensure!(other.status()?.setup.is_some(), "the wrong disk was reset");
     server.wait(PATIENCE)?;
     drop(_udev);

@@ -28,7 +28,9 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let mkfs = guest.command("mke2fs").args(["-q", "-b", "4096"]);
     mkfs.args(["-O", "journal_dev"]).arg(second.path()).ok()?;
     let device = format!("device={}", second.path().display());
-    let mkfs = guest.command("mke2fs").args(["-q", "-b", "4096", "-t", "ext4"]);
+    let mkfs = guest
+        .command("mke2fs")
+        .args(["-q", "-b", "4096", "-t", "ext4"]);
     mkfs.args(["-J", &device]).arg(first.path()).ok()?;
     let mount = guest.mount(first.path())?;
     std::fs::write(mount.path().join("dirty"), "data")?;
@@ -46,7 +48,10 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     refused(first.device().reset(true, SHORT), Errno::EINPROGRESS)?;
     let number = first.device().number();
     let sequence = Some(first.status()?.sequence);
-    refused(registry.remove(number, sequence, true, SHORT), Errno::EINPROGRESS)?;
+    refused(
+        registry.remove(number, sequence, true, SHORT),
+        Errno::EINPROGRESS,
+    )?;
     refused(first.device().status(), Errno::ENODEV)?;
     refused(registry.add(&NewDevice::numbered(number)), Errno::EBUSY)?;
     let said = guest.abusectl(5, &["add", &number.to_string()])?;
@@ -64,7 +69,10 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     ensure!(started.elapsed() < SOON, "{:?}", started.elapsed());
     ensure!(remount.is_running()?, "nothing hung; it proves nothing");
 
-    second.device().reset(true, Some(SOON)).context("the journal's device")?;
+    second
+        .device()
+        .reset(true, Some(SOON))
+        .context("the journal's device")?;
     remount.wait(SOON)?;
     let again = wait_for("the number to be free", SOON, || {
         match registry.add(&NewDevice::numbered(number)) {

@@ -28,7 +28,10 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     ensure!(device.resize(3 * MIB, false)? == 2 * MIB, "live");
     ensure!(device.resize(MIB, false)? == 3 * MIB, "live");
     refuses(&device)?;
-    ensure!(device.status()?.setup.is_some_and(|setup| setup.bytes == MIB));
+    ensure!(device
+        .status()?
+        .setup
+        .is_some_and(|setup| setup.bytes == MIB));
     device.reset(true, Some(PATIENCE))?;
     drop(server);
     refused(device.resize(MIB, true), Errno::ENXIO)?;
