@@ -163,6 +163,7 @@ static void second_generation(void)
 	struct abuse_requeue *requeue = (void *)PLACE;
 	struct abuse_reconnect *reconnect = (void *)PLACE;
 	struct abuse_reset *reset = (void *)PLACE;
+	struct abuse_resize *resize = (void *)PLACE;
 	struct abuse_take taken;
 	pid_t child;
 
@@ -209,6 +210,11 @@ static void second_generation(void)
 	ended("read", child);
 
 	status();
+	memset(PLACE, 0, 4096);
+	resize->size = sizeof(*resize);
+	resize->bytes = 1 << 25;
+	call("RESIZE", ABUSE_RESIZE, resize);
+	bytes("resize", resize, sizeof(*resize));
 	memset(PLACE, 0, 4096);
 	reset->size = sizeof(*reset);
 	reset->flags = ABUSE_RS_FORCE;
@@ -285,6 +291,37 @@ static void first_generation(void)
 	call("RESET", ABUSE_RESET, NULL);
 }
 
+/* Another device comes and goes. */
+static void life(void)
+{
+	struct abuse_add *add = (void *)PLACE;
+	struct abuse_remove *remove = (void *)PLACE;
+	unsigned long long sequence;
+	int served = node;
+
+	node = open("/dev/abuse-control", O_RDWR);
+	if (node < 0)
+		fail("/dev/abuse-control");
+	memset(PLACE, 0, 4096);
+	add->size = sizeof(*add);
+	add->number = 4242;
+	strcpy(add->name, "every-call");
+	call("ADD", ABUSE_ADD, add);
+	sequence = add->sequence;
+	THERE(add->sequence);
+	bytes("add", add, sizeof(*add));
+	memset(PLACE, 0, 4096);
+	remove->size = sizeof(*remove);
+	remove->number = 4242;
+	remove->sequence = sequence;
+	remove->timeout_ns = ABUSE_FOREVER;
+	call("REMOVE", ABUSE_REMOVE, remove);
+	THERE(remove->sequence);
+	bytes("remove", remove, sizeof(*remove));
+	close(node);
+	node = served;
+}
+
 int main(int count, char **words)
 {
 	if (count != 3) {
@@ -302,5 +339,6 @@ int main(int count, char **words)
 		fail("mmap");
 	second_generation();
 	first_generation();
+	life();
 	return 0;
 }

@@ -9,12 +9,13 @@ use anyhow::{ensure, Result};
 use crate::kit::raw::free;
 use crate::kit::{wait_until, Guest, PATIENCE};
 
-const CALLS: [&str; 12] = [
+const CALLS: [&str; 15] = [
     "STATUS",
     "SETUP",
     "EXCHANGE",
     "REQUEUE",
     "RECONNECT",
+    "RESIZE",
     "RESET2",
     "GET_STATUS",
     "SET_STATUS",
@@ -22,6 +23,8 @@ const CALLS: [&str; 12] = [
     "GET_BIO",
     "PUT_BIO",
     "RESET",
+    "ADD",
+    "REMOVE",
 ];
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
