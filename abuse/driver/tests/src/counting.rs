@@ -242,9 +242,11 @@ fn what_ends_for_too_many_deaths_is_told_without_a_new_id() {
     let id = disk.take(&worker);
     let mut told = Vec::new();
     let file = worker.who.file;
-    let outcome = disk.ledger.close(file, true, Some(file as usize), 0, |again| {
-        told.push((again.id, again.new))
-    });
+    let outcome = disk
+        .ledger
+        .close(file, true, Some(file as usize), 0, |again| {
+            told.push((again.id, again.new))
+        });
     assert_eq!((outcome.condemned, told), (1, vec![(id, None)]));
     let ended = disk.ledger.condemned_pop().expect("it ends");
     assert_eq!((ended.id, ended.doomed), (id, true), "under its last id");
