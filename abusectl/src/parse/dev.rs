@@ -109,10 +109,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fuzzed_devices_are_numbers_or_refused(text in "(/dev/)?(abuse|abctl)?[-+]?[0-9]{0,12}|\\PC{0,8}") {
-            if let Ok(number) = dev(&text) {
-                prop_assert!(text.ends_with(&number.to_string()));
-                prop_assert_eq!(dev(&format!("/dev/abctl{number}")), Ok(number));
+        fn fuzzed_devices_are_numbers_names_or_refused(text in "(/dev/)?(abuse|abctl)?[-+]?[0-9]{0,12}|\\PC{0,8}") {
+            match dev(&text) {
+                Ok(Target::Number(number)) => {
+                    prop_assert!(text.ends_with(&number.to_string()));
+                    prop_assert_eq!(dev(&format!("/dev/abctl{number}")), Ok(Target::Number(number)));
+                }
+                Ok(Target::Name(name)) => {
+                    prop_assert_eq!(&name, &text);
+                    prop_assert!(super::number(&text).is_err(), "a number, too");
+                }
+                Err(_) => {}
             }
         }
     }

@@ -10,7 +10,7 @@ use std::sync::RwLock;
 use std::thread;
 use std::time::Duration;
 
-use abuse::{Backend, Device, Setup, State, Worker};
+use abuse::{Backend, Device, Registry, Setup, State, Worker};
 use abuse_scenarios::kit::disk::every_request_ended;
 use abuse_scenarios::kit::{kernel_memory, wait_for, wait_until, Direct};
 use anyhow::{bail, ensure, Context, Result};
@@ -23,7 +23,8 @@ const TOLERANCE: i64 = 10 << 10;
 
 /// Everything that is not as it must be. `before` is the kernel's memory before it all.
 pub fn troubles(before: i64) -> Vec<String> {
-    let checks: [(&str, &dyn Fn() -> Result<()>); 5] = [
+    let checks: [(&str, &dyn Fn() -> Result<()>); 6] = [
+        ("after it, added devices", &only_the_first),
         ("after it, the devices", &empty),
         ("after it, a new disk", &serves),
         ("after it, the module", &unloads),
@@ -34,6 +35,21 @@ pub fn troubles(before: i64) -> Vec<String> {
         check().err().map(|error| format!("{what}: {error:#}"))
     };
     checks.iter().filter_map(run).collect()
+}
+
+/// The devices that there are at load. Others have come and gone.
+const DEVICES: u32 = 8;
+
+/// Devices that players have added go; those that they have removed come with the module.
+fn only_the_first() -> Result<()> {
+    let registry = Registry::open()?;
+    for number in Device::numbers()?
+        .into_iter()
+        .filter(|&number| number >= DEVICES)
+    {
+        registry.remove(number, None, true, Some(PATIENCE))?;
+    }
+    Ok(())
 }
 
 /// No device has a disk, a request or a worker, and every request that came has ended once.

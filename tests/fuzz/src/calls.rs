@@ -8,8 +8,8 @@
 
 use abuse::abi;
 use nix::libc::{
-    E2BIG, EACCES, EAGAIN, EBADF, EBUSY, EFAULT, EFBIG, EINPROGRESS, EINTR, EINVAL, EIO, EMSGSIZE,
-    ENODEV, ENOENT, ENOMEM, ENOMSG, ENOSPC, ENOTTY, ENXIO, EPERM, ESPIPE, ESTALE,
+    E2BIG, EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EFAULT, EFBIG, EINPROGRESS, EINTR, EINVAL, EIO,
+    EMSGSIZE, ENODEV, ENOENT, ENOMEM, ENOMSG, ENOSPC, ENOTTY, ENXIO, EPERM, ESPIPE, ESTALE,
 };
 
 /// What kind of call.
@@ -44,7 +44,7 @@ const fn kind(
 }
 
 /// All of them. The constants below are places in this table.
-pub const KINDS: [Kind; 17] = [
+pub const KINDS: [Kind; 20] = [
     kind(
         "status",
         abi::IOC_STATUS,
@@ -118,9 +118,30 @@ pub const KINDS: [Kind; 17] = [
         &[ENOMEM],
     ),
     kind("unknown", 0, &[ENOTTY, EINVAL], &[], &[]),
-    kind("open", 0, &[0, ENODEV], &[], &[EACCES, ENXIO]),
+    kind("open", 0, &[0, ENODEV], &[], &[EACCES, ENXIO, ENOENT]),
     kind("poll", 0, &[0], &[], &[EINTR, EBADF]),
     kind("epoll", 0, &[0], &[], &[EINTR, EBADF, EPERM]),
+    kind(
+        "resize",
+        abi::IOC_RESIZE,
+        &[0, EFAULT, EINVAL, ENXIO, EBUSY, EBADF],
+        &[E2BIG, EFBIG, ENODEV],
+        &[],
+    ),
+    kind(
+        "add",
+        abi::IOC_ADD,
+        &[0, EBADF, EFAULT, EINVAL, EEXIST, ENOSPC],
+        &[E2BIG, EBUSY],
+        &[ENOMEM, ENODEV],
+    ),
+    kind(
+        "remove",
+        abi::IOC_REMOVE,
+        &[0, EBADF, EFAULT, EINVAL, ENODEV, ESTALE],
+        &[E2BIG, EBUSY, EINPROGRESS],
+        &[],
+    ),
     kind(
         "stray",
         0,
@@ -149,7 +170,10 @@ pub mod is {
     pub const OPEN: usize = 13;
     pub const POLL: usize = 14;
     pub const EPOLL: usize = 15;
-    pub const STRAY: usize = 16;
+    pub const RESIZE: usize = 16;
+    pub const ADD: usize = 17;
+    pub const REMOVE: usize = 18;
+    pub const STRAY: usize = 19;
 }
 
 /// Statuses of entries of EXCHANGE: what every run sees, and what may be seen.
@@ -157,10 +181,12 @@ pub const ENTRIES: (&[i32], &[i32]) = (&[0, EINVAL, ESTALE, ENOENT], &[EFAULT, E
 
 impl Kind {
     /// Whether `docs/uapi.md` knows of this answer. A descriptor that another thread has closed
-    /// meanwhile is bad, or something else that knows none of these calls.
+    /// meanwhile is bad, or something else that knows none of these calls; and any device may be
+    /// removed at any time.
     pub fn knows(&self, errno: i32) -> bool {
         let known = [self.always, self.long, self.may];
-        known.iter().any(|known| known.contains(&errno)) || errno == EBADF || errno == ENOTTY
+        let any = [EBADF, ENOTTY, ENODEV];
+        known.iter().any(|known| known.contains(&errno)) || any.contains(&errno)
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use abuse::{Device, State};
+use abuse::{Device, NewDevice, Registry, State};
 use abuse_scenarios::kit::kernel_log::KernelLog;
 use abuse_scenarios::kit::kernel_memory;
 use anyhow::{ensure, Context, Result};
@@ -51,6 +51,8 @@ const LONG: u64 = 300_000;
 const HANGS: Duration = Duration::from_secs(60);
 /// How long anything may wait for a worker before the janitor resets the device.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// Devices that players have added and that may stay.
+const MOST_EXTRA: usize = 8;
 const TICK: Duration = Duration::from_millis(25);
 
 /// Runs it. Whether nothing was found and nothing was missed.
@@ -71,14 +73,14 @@ pub fn direct(plan: &Plan) -> Result<bool> {
         plan,
         board,
         file: &file,
-        devices: devices.len() as u16,
+        devices: plan.devices,
         children: Vec::new(),
         rng: Rng::new(&[plan.seed, u64::MAX]),
         kills: 0,
         signals: 0,
     };
     thread::scope(|scope| -> Result<()> {
-        let keeper = scope.spawn(|| janitor.keep(&devices, plan.seed));
+        let keeper = scope.spawn(|| janitor.keep(devices, plan.seed));
         let played = cast.play(started, &janitor);
         let dismissed = cast.dismiss();
         janitor.over.store(true, Relaxed);
@@ -88,7 +90,6 @@ pub fn direct(plan: &Plan) -> Result<bool> {
         played.and(dismissed).and(kept)
     })?;
     let (kills, signals) = (cast.kills, cast.signals);
-    drop(devices);
     for trouble in after::troubles(before) {
         board.finding(&trouble);
     }
@@ -102,7 +103,7 @@ pub fn direct(plan: &Plan) -> Result<bool> {
     }
     println!(
         "fuzz: seed={} calls={} seconds={:.0} ok={} refused={} compat={} forked={} taken={} io={} \
-         io_failed={} slow_pages={} races={} kills={} signals={} resets={} not_seen={} findings={}",
+         io_failed={} slow_pages={} races={} kills={} signals={} resets={} replaced={} not_seen={} findings={}",
         plan.seed,
         all(board, |_| true),
         started.elapsed().as_secs_f32(),
@@ -118,6 +119,7 @@ pub fn direct(plan: &Plan) -> Result<bool> {
         kills,
         signals,
         janitor.resets.load(Relaxed),
+        janitor.replaced.load(Relaxed),
         missed.len(),
         board.findings.load(Relaxed),
     );
@@ -410,16 +412,26 @@ struct Janitor {
     over: AtomicBool,
     resets: AtomicU64,
     rounds: AtomicU64,
+    replaced: AtomicU64,
     seen: std::sync::Mutex<Option<(u64, Instant)>>,
 }
 
 impl Janitor {
-    fn keep(&self, devices: &[Device], seed: u64) -> Result<()> {
+    fn keep(&self, mut devices: Vec<Device>, seed: u64) -> Result<()> {
+        let registry = Registry::open()?;
+        let used = devices.len() as u32;
         let mut rng = Rng::new(&[seed, 0x006a_616e_6974_6f72]);
         let mut since: Vec<Option<Instant>> = vec![None; devices.len()];
         while !self.over.load(Relaxed) {
-            for (device, since) in devices.iter().zip(&mut since) {
-                let status = device.status()?;
+            for (device, since) in devices.iter_mut().zip(&mut since) {
+                let status = match device.status() {
+                    Err(error) if error.errno() == Some(Errno::ENODEV as i32) => {
+                        *since = None;
+                        self.replace(&registry, device);
+                        continue;
+                    }
+                    status => status?,
+                };
                 if !matches!(status.state, State::Ready | State::Live) {
                     *since = None;
                     continue;
@@ -433,10 +445,37 @@ impl Janitor {
                     let _ = device.reset(true, None);
                 }
             }
-            self.rounds.fetch_add(1, Relaxed);
+            let rounds = self.rounds.fetch_add(1, Relaxed);
+            if rounds % 32 == 0 {
+                self.thin_out(&registry, used);
+            }
             thread::sleep(TICK);
         }
         Ok(())
+    }
+
+    /// Adds a device that was removed anew. Others may be about to do the same, or not done with the
+    /// removal: then it is tried again.
+    fn replace(&self, registry: &Registry, device: &mut Device) {
+        let number = device.number();
+        if registry.add(&NewDevice::numbered(number)).is_ok() {
+            self.replaced.fetch_add(1, Relaxed);
+        }
+        if let Ok(new) = Device::open(number.to_string()) {
+            *device = new;
+        }
+    }
+
+    /// Removes some of those that were added by players.
+    fn thin_out(&self, registry: &Registry, used: u32) {
+        let numbers = Device::numbers().unwrap_or_default();
+        for number in numbers
+            .into_iter()
+            .filter(|&number| number >= used)
+            .skip(MOST_EXTRA)
+        {
+            let _ = registry.remove(number, None, true, None);
+        }
     }
 
     /// It is to wait for nobody.

@@ -21,10 +21,15 @@ pub struct Open {
     pub writable: bool,
     /// Not a control node.
     pub stranger: bool,
+    /// The node by which devices are added and removed.
+    pub manager: bool,
 }
 
 /// The node of a device that there is not.
 pub const ABSENT: &str = "/run/abuse-fuzz-absent";
+
+/// The number that [`Files::open`] takes for it.
+pub const NONE: u16 = u16::MAX;
 
 /// Descriptors of a process at most.
 const MOST: usize = 40;
@@ -50,6 +55,8 @@ impl Files {
         if let Ok(fd) = sys::open(c"/dev/null", O_RDWR | O_CLOEXEC) {
             files.add(fd, 0, true, true);
         }
+        files.open_manager(true);
+        files.open_manager(false);
         files
     }
 
@@ -61,13 +68,14 @@ impl Files {
             device: 0,
             writable: false,
             stranger: true,
+            manager: false,
         };
         let mut pick = || match open.len() {
             0 => nothing,
             len => open[rng.below(len as u64) as usize],
         };
         let first = pick();
-        if first.writable && !first.stranger {
+        if first.writable && !first.stranger && !first.manager {
             first
         } else {
             pick()
@@ -78,16 +86,44 @@ impl Files {
     pub fn good(&self, rng: &mut Rng) -> Open {
         for _ in 0..8 {
             let open = self.any(rng);
-            if open.writable && !open.stranger {
+            if open.writable && !open.stranger && !open.manager {
                 return open;
             }
         }
         self.any(rng)
     }
 
+    /// One of the node by which devices are added and removed, if there is one.
+    pub fn manager(&self, rng: &mut Rng) -> Open {
+        let managers: Vec<Open> = self
+            .lock()
+            .iter()
+            .filter(|open| open.manager)
+            .copied()
+            .collect();
+        match managers.is_empty() {
+            true => self.any(rng),
+            false => rng.pick(&managers),
+        }
+    }
+
+    /// Opens that node.
+    pub fn open_manager(&self, writable: bool) {
+        let mode = if writable { O_RDWR } else { O_RDONLY };
+        if let Ok(fd) = sys::open(c"/dev/abuse-control", mode | O_CLOEXEC) {
+            self.lock().push(Open {
+                fd,
+                device: u16::MAX,
+                writable,
+                stranger: false,
+                manager: true,
+            });
+        }
+    }
+
     /// Opens a control node. The errno, or 0.
     pub fn open(&self, device: u16, writable: bool) -> i32 {
-        let path = match device < self.devices {
+        let path = match device != NONE {
             true => format!("/dev/abctl{device}"),
             false => ABSENT.to_string(),
         };
@@ -118,7 +154,7 @@ impl Files {
     pub fn dup(&self, rng: &mut Rng) {
         let open = self.any(rng);
         if let Ok(fd) = sys::dup(open.fd) {
-            self.add(fd, open.device, open.writable, open.stranger);
+            self.lock().push(Open { fd, ..open });
         }
     }
 
@@ -134,6 +170,16 @@ impl Files {
         sys::close(closed.fd);
     }
 
+    /// Closes one whose device has been removed.
+    pub fn close_gone(&self, gone: Open) {
+        let mut open = self.lock();
+        if let Some(at) = open.iter().position(|open| open.fd == gone.fd) {
+            open.swap_remove(at);
+            drop(open);
+            sys::close(gone.fd);
+        }
+    }
+
     /// Whether more may be opened.
     pub fn has_room(&self) -> bool {
         self.lock().len() < MOST
@@ -145,6 +191,7 @@ impl Files {
             device,
             writable,
             stranger,
+            manager: false,
         });
     }
 

@@ -10,8 +10,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
-use abuse::abi::{self, Done, Exchange, Info, Reconnect, Requeue, Reset, Setup, Status, Take};
-use abuse::abi::{Vector, XfrHdr};
+use abuse::abi::{self, Add, Done, Exchange, Info, Reconnect, Remove, Requeue, Reset};
+use abuse::abi::{Resize, Setup, Status, Take, Vector, XfrHdr};
 use abuse_scenarios::kit::raw::handle;
 use anyhow::{Context, Result};
 use nix::libc;
@@ -20,7 +20,7 @@ use nix::unistd::{setgid, setuid, Gid, Uid};
 
 use crate::board::{Board, Seen, BEATS};
 use crate::calls::{is, KINDS};
-use crate::files::{Files, Open};
+use crate::files::{Files, Open, NONE};
 use crate::memory::{damaged, Hostile, Memory, Place, DATA, NUMBERS};
 use crate::rng::Rng;
 use crate::sys;
@@ -73,6 +73,7 @@ pub fn play(board: &'static Board, role: Role) -> Result<()> {
             held: Vec::new(),
             shown: None,
             stay: None,
+            added: None,
             recent: Vec::new(),
         };
         let beat = &board.beats[beat];
@@ -106,6 +107,8 @@ struct Player<'p> {
     shown: Option<(XfrHdr, u16)>,
     /// A device that is set up.
     stay: Option<u16>,
+    /// The device that was added last: number and sequence.
+    added: Option<(u32, u64)>,
     /// The last calls, for a forked process to make again.
     recent: Vec<(i32, u32, u64)>,
 }
@@ -136,9 +139,12 @@ impl Player<'_> {
             754..=813 => self.get_bio(),
             814..=863 => self.put_bio(),
             864..=889 => self.unknown(),
-            890..=919 => self.poll(),
-            920..=964 => self.change_files(),
-            965..=989 => self.stray(),
+            890..=909 => self.poll(),
+            910..=944 => self.change_files(),
+            945..=959 => self.stray(),
+            960..=974 => self.resize(),
+            975..=982 => self.add(),
+            983..=989 => self.remove(),
             990..=997 => self.fork(),
             _ => self.crowd(),
         }
@@ -171,6 +177,10 @@ impl Player<'_> {
         }
         self.recent.push((open.fd, number, at));
         self.judge(kind, errno, open);
+        if errno == libc::ENODEV && !open.manager && self.rng.one_in(4) {
+            self.files.close_gone(open);
+            self.files.open(open.device, open.writable);
+        }
         errno
     }
 
@@ -598,6 +608,82 @@ impl Player<'_> {
         self.fire(is::RESET2, open, place.at);
     }
 
+    fn resize(&mut self) {
+        let rng = &mut self.rng;
+        let resize = Resize {
+            size: size_of::<Resize>() as u32,
+            flags: rng.pick(&[0, 0, abi::RZ_FORCE, abi::RZ_FORCE, 2]),
+            bytes: match rng.below(10) {
+                0 => 1 << 63,
+                1 => rng.pick(&NUMBERS),
+                _ => 65536 * (1 + rng.below(512)),
+            },
+            ..Resize::default()
+        };
+        let place = self.placed(&resize, true);
+        let open = self.some_file();
+        self.fire(is::RESIZE, open, place.at);
+    }
+
+    /// Devices above those that the others use come and go, and now and then one of these.
+    fn some_number(&mut self) -> u32 {
+        match self.rng.below(12) {
+            0 => self.rng.below(u64::from(self.devices)) as u32,
+            1 => self.rng.pick(&NUMBERS) as u32,
+            2..=4 => abi::ANY_NUMBER,
+            _ => u32::from(self.devices) + self.rng.below(8) as u32,
+        }
+    }
+
+    fn add(&mut self) {
+        let mut add = Add {
+            size: size_of::<Add>() as u32,
+            number: self.some_number(),
+            ..Add::default()
+        };
+        if self.rng.one_in(3) {
+            let name: &[u8] = self.rng.pick(&[
+                &b"one"[..],
+                b"two",
+                b"abuse7",
+                b"7",
+                b"..",
+                b"-x",
+                b"a/b",
+                &[b'n'; 63],
+                &[b'n'; 64],
+            ]);
+            add.name[..name.len()].copy_from_slice(name);
+        }
+        let place = self.placed(&add, true);
+        let open = self.files.manager(&mut self.rng);
+        if self.fire(is::ADD, open, place.at) != 0 || !open.manager {
+            return;
+        }
+        if let Some(add) = self.memory.peek::<Add>(place, 0) {
+            self.added = Some((add.number, add.sequence));
+        }
+    }
+
+    fn remove(&mut self) {
+        let known = self.added.filter(|_| self.rng.one_in(2));
+        let (number, sequence) = match known {
+            Some(known) => known,
+            None => (self.some_number(), self.rng.pick(&[0, 0, 1, 9, u64::MAX])),
+        };
+        let remove = Remove {
+            size: size_of::<Remove>() as u32,
+            flags: self.rng.pick(&[0, abi::RM_FORCE, abi::RM_FORCE, 2]),
+            number,
+            sequence,
+            timeout_ns: self.rng.pick(&[0, 1, 1_000_000, 100_000_000, abi::FOREVER]),
+            ..Remove::default()
+        };
+        let place = self.placed(&remove, true);
+        let open = self.files.manager(&mut self.rng);
+        self.fire(is::REMOVE, open, place.at);
+    }
+
     /// So many workers that there is no room for one more.
     fn crowd(&mut self) {
         if !self.rng.one_in(20) {
@@ -784,7 +870,8 @@ impl Player<'_> {
         let events = self.rng.draw() as i16;
         let milliseconds = self.rng.pick(&[0, 0, 0, 1, 5]);
         let pollmsg = 0x400;
-        let known = libc::POLLIN | libc::POLLRDNORM | libc::POLLHUP | libc::POLLNVAL | pollmsg;
+        let gone = libc::POLLHUP | libc::POLLERR | libc::POLLNVAL;
+        let known = libc::POLLIN | libc::POLLRDNORM | gone | pollmsg;
         if self.rng.one_in(2) {
             self.alive(is::POLL);
             let (errno, said) = sys::poll(open.fd, events, milliseconds);
@@ -803,13 +890,22 @@ impl Player<'_> {
     }
 
     fn change_files(&mut self) {
-        let device = self.rng.below(u64::from(self.devices) + 1) as u16;
+        // Some of them are there only at times.
+        let device = match self.rng.below(u64::from(self.devices) + 4) as u16 {
+            device if device < self.devices + 2 => device,
+            _ => NONE,
+        };
         let errno = match self.rng.below(8) {
             0..=3 => return self.files.close(&mut self.rng),
             4 => return self.files.dup(&mut self.rng),
             _ if !self.files.has_room() => return self.files.close(&mut self.rng),
             5 => {
-                self.files.open_disk(device);
+                match self.rng.below(3) {
+                    0 => self.files.open_manager(!self.rng.one_in(3)),
+                    _ => {
+                        self.files.open_disk(device);
+                    }
+                }
                 return;
             }
             _ => {
@@ -823,6 +919,7 @@ impl Player<'_> {
             device,
             writable: false,
             stranger: false,
+            manager: false,
         };
         self.judge(is::OPEN, errno, open);
     }

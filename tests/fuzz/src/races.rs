@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abuse::abi::{self, Done, Take};
-use abuse::{Device, Setup, State};
+use abuse::{Device, NewDevice, Registry, Setup, State};
 use abuse_scenarios::kit::disk::every_request_ended;
 use abuse_scenarios::kit::raw::{well, within, Memory, Raw};
 use abuse_scenarios::kit::{wait_for, wait_until};
@@ -41,6 +41,12 @@ pub enum Act {
     Close,
     /// Polls, waiting and not.
     Poll,
+    /// Another device comes, gets a disk, and goes.
+    Add,
+    /// The device goes, forced or not, waited for or not, and comes again.
+    Remove,
+    /// The disk grows and shrinks.
+    Resize,
     /// Unloading the module, from when it is refused until it succeeds.
     Unload,
 }
@@ -57,12 +63,15 @@ pub enum Opponent {
 }
 
 /// All pairs.
-pub const ACTS: [Act; 6] = [
+pub const ACTS: [Act; 9] = [
     Act::Setup,
     Act::Reset,
     Act::Open,
     Act::Close,
     Act::Poll,
+    Act::Add,
+    Act::Remove,
+    Act::Resize,
     Act::Unload,
 ];
 /// Against each of these.
@@ -91,6 +100,8 @@ pub struct Figures {
     pub kills: AtomicU64,
     /// Times the module went.
     pub unloads: AtomicU64,
+    /// Devices that were removed and came again.
+    pub removes: AtomicU64,
     /// Times it was in use.
     pub in_use: AtomicU64,
     /// Acts of the other kinds that were refused, as they may be.
@@ -279,6 +290,9 @@ impl Round<'_> {
             Act::Open => self.open(rng),
             Act::Close => self.close(rng),
             Act::Poll => self.poll(rng),
+            Act::Add => self.add(rng),
+            Act::Remove => self.remove(rng),
+            Act::Resize => self.resize(rng),
             Act::Unload => self.unload(rng),
         }
     }
@@ -384,6 +398,66 @@ impl Round<'_> {
             ensure!(said != 0, "poll slept over a reset");
             poller.join().map_err(|_| anyhow!("a poller panicked"))?
         })
+    }
+
+    fn add(&self, rng: &mut Rng) -> Result<()> {
+        let registry = Registry::open()?;
+        for _ in 0..2 {
+            let added = registry.add(&NewDevice::default())?;
+            let device = Device::open(added.number.to_string())?;
+            device.setup(&shape(rng))?;
+            thread::sleep(Duration::from_micros(rng.below(1000)));
+            registry.remove(added.number, Some(added.sequence), true, Some(PATIENCE))?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, rng: &mut Rng) -> Result<()> {
+        let registry = Registry::open()?;
+        let sequence = self.device()?.status()?.sequence;
+        let wait = rng.pick(&[None, Some(Duration::from_micros(50)), Some(PATIENCE)]);
+        let force = !rng.one_in(4);
+        let removed = registry.remove(self.number, Some(sequence), force, wait);
+        match removed.map_err(|error| (error.errno().map(Errno::from_raw), error)) {
+            Ok(_) => {}
+            Err((Some(Errno::EINPROGRESS), _)) if wait != Some(PATIENCE) => {}
+            Err((Some(Errno::EBUSY), _)) if !force => {
+                add(&self.figures.refused);
+                return Ok(());
+            }
+            Err((_, error)) => bail!("REMOVE: {error}"),
+        }
+        // Its number is free when it is gone, and not before.
+        wait_for("the number to be free", PATIENCE, || {
+            let added = registry.add(&NewDevice::numbered(self.number));
+            match added.map_err(|error| (error.errno().map(Errno::from_raw), error)) {
+                Ok(added) => {
+                    ensure!(added.sequence > sequence, "a sequence was used again");
+                    Ok(Some(()))
+                }
+                Err((Some(Errno::EBUSY), _)) => Ok(None),
+                Err((_, error)) => bail!("ADD: {error}"),
+            }
+        })?;
+        add(&self.figures.removes);
+        Ok(())
+    }
+
+    fn resize(&self, rng: &mut Rng) -> Result<()> {
+        let device = self.device()?;
+        for _ in 0..4 {
+            let bytes = rng.pick(&[BYTES / 2, BYTES, 4 * BYTES]);
+            let force = rng.one_in(2);
+            match device.resize(bytes, force) {
+                Ok(_) => {}
+                Err(error) if !force && error.errno() == Some(Errno::EBUSY as i32) => {
+                    add(&self.figures.refused);
+                }
+                Err(error) => bail!("RESIZE: {error}"),
+            }
+            thread::sleep(Duration::from_micros(rng.below(1500)));
+        }
+        Ok(())
     }
 
     fn unload(&self, rng: &mut Rng) -> Result<()> {

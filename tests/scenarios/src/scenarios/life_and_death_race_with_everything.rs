@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-//! Set-up, reset, open, close, poll and unloading, each against I/O, looks for partitions and killed
-//! workers: whatever comes first, every call returns, every request ends once, and the device is empty
-//! afterwards.
+//! Set-up, reset, open, close, poll, adding, removing, resizing and unloading, each against I/O, looks for
+//! partitions and killed workers: whatever comes first, every call returns, every request ends once, and
+//! the device is empty afterwards.
 //!
 //! `abuse-races` does it, here with udevd held and then with udevd looking on; `make races` does it for
 //! longer.
@@ -24,7 +24,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         let stdout = &said.stdout;
         ensure!(said.status.success(), "{stdout}{}", said.stderr);
         ensure!(
-            last.contains(" rounds=18 ") && last.contains(" findings=0"),
+            last.contains(" rounds=27 ") && last.contains(" findings=0"),
             "{last}"
         );
         Ok(())

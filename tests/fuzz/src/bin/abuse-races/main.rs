@@ -16,7 +16,8 @@ use anyhow::{bail, Context, Result};
 const USAGE: &str = "\
 usage: abuse-races [--count N] [--from N] [--pair ACT OPPONENT] [--settle]
 
-Each pair of an act (setup, reset, open, close, poll, unload) and an opponent (io, scan, killed) for
+Each pair of an act (setup, reset, open, close, poll, add, remove, resize,
+unload) and an opponent (io, scan, killed) for
 --count (100) rounds, beginning with the round --from (0). With --settle udevd must come to rest at the end. Exit status: 0 all went well; 1 a round did
 not, and which; 2 wrong usage.";
 
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     let get = |count: &AtomicU64| count.load(Relaxed);
     println!(
         "races: count={} from={} pairs={} rounds={} seconds={:.0} io={} io_failed={} scans={} taken={} \
-         kills={} unloads={} in_use={} refused={} findings={findings}",
+         kills={} removes={} unloads={} in_use={} refused={} findings={findings}",
         plan.count,
         plan.from,
         plan.pairs.len(),
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         get(&figures.scans),
         get(&figures.taken),
         get(&figures.kills),
+        get(&figures.removes),
         get(&figures.unloads),
         get(&figures.in_use),
         get(&figures.refused),
@@ -116,10 +118,29 @@ fn watch() {
         if let Some((name, _)) = hangs {
             let _ = std::fs::write("/proc/sysrq-trigger", "w");
             println!("FINDING: {name}: it hangs");
+            print!("{}", whereabouts());
             println!("races: rounds={} findings=1", DONE.load(Relaxed));
             exit(1);
         }
     }
+}
+
+/// Where each thread of this program is, in the kernel's words.
+fn whereabouts() -> String {
+    let mut text = String::new();
+    for task in std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let stat = read("stat");
+        let state = stat.rsplit_once(") ").map_or("?", |(_, rest)| &rest[..1]);
+        let (id, call) = (task.file_name(), read("syscall"));
+        text += &format!("thread {id:?}, state {state}, call {}", call);
+        text += &read("stack");
+    }
+    text
 }
 
 fn plan(words: &[String]) -> Result<Plan> {
