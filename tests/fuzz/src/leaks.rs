@@ -219,10 +219,13 @@ impl Disk {
                 zeros || bytes[..len] == data(self.number, sector, len, number),
                 "a reader got other bytes than the worker gave"
             );
-            ensure!(
-                bytes[len..].iter().all(|&byte| byte == FILL),
-                "bytes behind a read"
-            );
+            if let Some(at) = bytes[len..].iter().position(|&byte| byte != FILL) {
+                let seen = &bytes[len + at..][..16.min(bytes.len() - len - at)];
+                let zeros = if zeros { " of zeros" } else { "" };
+                bail!(
+                    "{at} bytes behind a read{zeros} of {len} bytes at sector {sector}: {seen:x?}"
+                );
+            }
             figures.reads.fetch_add(1, Relaxed);
         }
         sys::close(fd);
