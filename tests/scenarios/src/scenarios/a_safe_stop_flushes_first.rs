@@ -76,6 +76,7 @@ fn cannot(guest: &Guest, verb: &str) -> Result<()> {
     ensure!(disk.status()?.openers == 0 && disk.status()?.is_idle());
 
     let server = disk.serve("ram:safe-stop")?;
+    disk.wait_status("the server to wait", |status| status.waiting > 0)?;
     server.stop()?;
     let said = guest.abusectl(124, &[verb, &number, "--timeout", "300ms"])?;
     ensure!(said.contains("no worker did it in 300ms"), "{said}");

@@ -12,7 +12,6 @@ use crate::kit::{refused, wait_until, Answer, Direct, Guest, PATIENCE};
 const MIB: u64 = 1 << 20;
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
-    let _udev = guest.hold_udev()?;
     let disk = guest.disk("size=64M,partscan")?;
     let (device, number) = (disk.device(), disk.device().number().to_string());
     let server = disk.serve("ram:shrink")?;
@@ -22,6 +21,9 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         .ok()?;
     let part = disk.path().display().to_string() + "p1";
     wait_until(&part, PATIENCE, || std::path::Path::new(&part).exists())?;
+    // parted itself waits for udevd.
+    crate::kit::udev::settle()?;
+    let _udev = guest.hold_udev()?;
     disk.wait_idle(PATIENCE)?;
 
     let file = Direct::open(disk.path())?;
