@@ -265,8 +265,10 @@ impl<'l> Looker<'l> {
         let path = CString::new(format!("/dev/abctl{}", disk.number))?;
         let fd = sys::open(&path, O_RDWR | O_CLOEXEC)
             .map_err(|errno| anyhow::Error::from(nix::errno::Errno::from_raw(errno)))?;
-        let memory = Region::new(AREA + ARENA + PAGE)?;
-        memory.allow(AREA + ARENA, PAGE, Access::None);
+        // Behind the edge everything is closed for as long as an arena is said to be: what lies there
+        // otherwise is another thread's.
+        let memory = Region::new(AREA + 2 * ARENA)?;
+        memory.allow(AREA + ARENA, ARENA, Access::None);
         Ok(Looker {
             disk,
             figures,
