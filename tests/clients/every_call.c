@@ -136,6 +136,7 @@ static void put(const struct abuse_take *taken)
 static void status(void)
 {
 	struct abuse_status *status = (void *)PLACE;
+	int op;
 
 	memset(PLACE, 0, 4096);
 	status->size = sizeof(*status);
@@ -144,6 +145,10 @@ static void status(void)
 	THERE(status->epoch);
 	THERE(status->oldest_queued_ns);
 	THERE(status->oldest_taken_ns);
+	for (op = 0; op < ABUSE_OP_COUNT; op++) {
+		THERE(status->ops[op].total_ns);
+		THERE(status->ops[op].service_ns);
+	}
 	/* Left here by the children, which may be on their way out. */
 	status->openers = 0;
 	/* Counts of the last disk stay; whose that was is not this program's business. */

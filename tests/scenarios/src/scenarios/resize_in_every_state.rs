@@ -16,7 +16,7 @@ use crate::kit::raw::{expect, node, Raw, NOWHERE};
 use crate::kit::{refused, Guest, PATIENCE};
 
 const MIB: u64 = 1 << 20;
-const ROUNDS: u32 = 150;
+const ROUNDS: u32 = 40;
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let _udev = guest.hold_udev()?;
