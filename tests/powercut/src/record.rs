@@ -101,9 +101,9 @@ pub fn record(plan: &Plan) -> Result<()> {
     std::fs::create_dir(&plan.place).with_context(|| plan.place.display().to_string())?;
     let setup = device.setup(&setup)?;
     let result = served(plan, &device, &setup);
-    // Behind a failure there may be a mount that nobody serves any more.
-    let forced = result.is_err();
-    let gone = device.reset(forced, Some(Duration::from_secs(30)));
+    // Nobody serves it any more: what udevd still wants to read of it ends here, and behind a failure
+    // a mount.
+    let gone = device.reset(true, Some(Duration::from_secs(30)));
     result?;
     gone?;
     std::fs::remove_dir_all(&plan.place)?;

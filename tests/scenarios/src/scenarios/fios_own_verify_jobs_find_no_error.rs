@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
 //! fio's ways to verify, each on the whole disk: checksums, headers that say where a block belongs, a
-//! pattern made of its offset, verification long after the write and right behind it, by other threads,
-//! by a second process, and of what was trimmed. And they see what is wrong: on a disk that forgets
+//! pattern made of its offset, verification long after the write and right behind it, by other threads
+//! and by a second process. And they see what is wrong: on a disk that forgets
 //! every write the same jobs fail.
 
 use anyhow::{ensure, Result};
@@ -10,7 +10,7 @@ use anyhow::{ensure, Result};
 use crate::kit::{Fio, Guest};
 
 /// What each job does beside writing the disk at random and reading it back.
-const JOBS: [&[&str]; 8] = [
+const JOBS: [&[&str]; 7] = [
     &["verify=md5", "bsrange=4k-32k"],
     &["verify=sha256", "bs=16k", "verify_interval=4096"],
     &["verify=crc64", "bs=4k", "verify_async=2"],
@@ -24,14 +24,6 @@ const JOBS: [&[&str]; 8] = [
     ],
     &["verify=pattern", "verify_pattern=%o", "bs=4k"],
     &["verify=meta", "bs=64k", "verify_interval=512"],
-    // A tenth of what was written is trimmed and must then read as zeros.
-    &[
-        "verify=crc32c",
-        "bs=4k",
-        "trim_percentage=10",
-        "trim_verify_zero=1",
-        "trim_backlog=8",
-    ],
 ];
 const EVERY: [&str; 4] = [
     "rw=randwrite",
@@ -41,7 +33,7 @@ const EVERY: [&str; 4] = [
 ];
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
-    let disk = guest.disk("size=8M,discard")?;
+    let disk = guest.disk("size=8M")?;
     let backend = format!("file:{},create", guest.file("backing").display());
     let workers = [disk.serve(&backend)?, disk.serve(&backend)?];
     for job in JOBS {
