@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The control nodes, /dev/abctlN: who may call what, and what each call means.
+//! The control nodes of devices, /dev/abctlN: who may call what, and what each call means.
 //!
 //! A call that changes anything needs a descriptor that is open for writing (EBADF), taking a
 //! request included: it tells what others write. The calls of 2009 also accept a read-only one from
@@ -13,7 +13,7 @@ use crate::ledger::{Held, Requeued, Who, Why};
 use crate::sys::chrdev::Node;
 use crate::sys::task::{self, NoIo, ProcessRef};
 use crate::sys::user;
-use crate::{legacy, shape};
+use crate::{legacy, shape, table};
 use kernel::fs::File;
 use kernel::prelude::*;
 use kernel::sync::atomic::Atomic;
@@ -31,11 +31,14 @@ pub(crate) struct Control {
 
 /// Bits of a command that name the call: all but the size of its struct, which the struct itself
 /// tells.
-const CALL: u32 = !(0x3fff << 16);
+pub(crate) const CALL: u32 = !(0x3fff << 16);
 
 impl Node for Control {
     fn open(minor: u32, writable: bool) -> Result<KBox<Self>> {
-        let device = crate::device(minor).ok_or(ENODEV)?;
+        let device = table::find(minor).ok_or(ENODEV)?;
+        if device.is_gone() {
+            return Err(ENODEV);
+        }
         let file = device.new_file();
         let control = Control {
             device,
@@ -47,6 +50,9 @@ impl Node for Control {
     }
 
     fn ioctl(&self, command: u32, argument: u64, compat: bool) -> Result<isize> {
+        if self.device.is_gone() {
+            return Err(ENODEV);
+        }
         // A process that serves a disk must not wait for that disk.
         let _noio = NoIo::new();
         match command {
@@ -88,6 +94,7 @@ impl Control {
         const REQUEUE: u32 = abi::IOC_REQUEUE & CALL;
         const RECONNECT: u32 = abi::IOC_RECONNECT & CALL;
         const RESET: u32 = abi::IOC_RESET & CALL;
+        const RESIZE: u32 = abi::IOC_RESIZE & CALL;
         match call {
             STATUS => self.status(argument),
             SETUP => self.may_change().and_then(|()| self.setup(argument)),
@@ -95,6 +102,7 @@ impl Control {
             REQUEUE => self.may_change().and_then(|()| self.requeue(argument)),
             RECONNECT => self.may_change().and_then(|()| self.reconnect(argument)),
             RESET => self.may_change().and_then(|()| self.reset(argument)),
+            RESIZE => self.may_change().and_then(|()| self.resize(argument)),
             _ => Err(ENOTTY),
         }
     }
@@ -125,7 +133,7 @@ impl Control {
         let (cpus, page) = machine();
         let mut settled = shape::settle(&asked, cpus, page).map_err(legacy::errno)?;
         settled.size = core::mem::size_of::<abi::Setup>() as u32;
-        Device::setup(&self.device, &settled)?;
+        Device::setup(&self.device, &mut settled)?;
         user::write(argument, &settled)
     }
 
@@ -175,19 +183,8 @@ impl Control {
 
     fn reconnect(&self, argument: u64) -> Result {
         let mut call: abi::Reconnect = user::read_sized(argument)?;
-        let known = abi::RC_FORCE | abi::RC_READ_ONLY | abi::RC_READ_WRITE;
-        let both = abi::RC_READ_ONLY | abi::RC_READ_WRITE;
-        if call.flags & !known != 0 || call.flags & both == both || call.reserved != 0 {
-            return Err(EINVAL);
-        }
-        self.must_be_set_up()?;
-        let forced = call.flags & abi::RC_FORCE != 0;
-        let why = if forced { Why::Forced } else { Why::Asked };
-        let (outcome, old, new) = self.device.reconnect(why);
-        if call.flags & both != 0 && !outcome.is_in_vain() {
-            self.device
-                .set_read_only(call.flags & abi::RC_READ_ONLY != 0)?;
-        }
+        shape::check_change(&call).map_err(legacy::errno)?;
+        let (outcome, old, new) = Device::reconnect(&self.device, &call)?;
         call.old_epoch = old;
         call.new_epoch = new;
         call.requeued = outcome.requeued;
@@ -212,11 +209,21 @@ impl Control {
         }
     }
 
+    fn resize(&self, argument: u64) -> Result {
+        let mut call: abi::Resize = user::read_sized(argument)?;
+        if call.flags & !abi::RZ_FORCE != 0 || call.reserved != [0; 2] {
+            return Err(EINVAL);
+        }
+        let force = call.flags & abi::RZ_FORCE != 0;
+        call.old_bytes = self.device.resize(call.bytes, force)?;
+        user::write(argument, &call)
+    }
+
     fn must_be_set_up(&self) -> Result {
         if self.device.ledger.lock().is_alive() {
             Ok(())
         } else {
-            Err(ENXIO)
+            Err(self.device.absence())
         }
     }
 }

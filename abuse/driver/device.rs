@@ -13,29 +13,39 @@
 //! Every set-up makes a new disk, and a reset marks the old one dead for good: a filesystem that is
 //! still mounted gets errors for ever and can never write into a successor.
 //!
+//! A device that is removed is *gone* from the moment in which that begins: whatever is asked of it
+//! answers ENODEV. If there is a disk it goes as with a reset; then, with nothing left to wait for,
+//! the device leaves the table and its node disappears (see `table`).
+//!
 //! # Locks, in order
 //!
 //! 1. `life`, a mutex: what there is. May be held while memory is allocated and while a disk is
 //!    added, never while anything waits for a worker, a user page or a request.
-//! 2. the disk's `open_mutex`, which belongs to the block layer: only ever tried under `life`.
-//! 3. `ledger`, a spin lock: never held over a copy, over the end of a request, or over an
+//! 2. `node`, a mutex: the node in /dev. May be held while that is made, and as `life`.
+//! 3. the disk's `open_mutex`, which belongs to the block layer: only ever tried under `life`.
+//! 4. `ledger`, a spin lock: never held over a copy, over the end of a request, or over an
 //!    allocation. The locks of wait queues are taken under it.
 
 mod chores;
+mod terms;
 
 use crate::abi::{self, Setup};
-use crate::ledger::{Arrival, Held, Ledger, Policies, Requeued, Slot, Summary, Wake, Why};
+use crate::ledger::{Again, Arrival, Held, Ledger, Requeued, Slot, Summary, Wake, Why};
 use crate::ledger::{Holder, Who};
-use crate::sys::chrdev::{POLL_HUP, POLL_IN, POLL_MSG};
-use crate::sys::disk::{Disk, Queue};
+use crate::name::Name;
+use crate::sys::attributes::Variable;
+use crate::sys::chrdev::{Visible, POLL_ERR, POLL_HUP, POLL_IN, POLL_MSG};
+use crate::sys::disk::{Disk, Queue, TagSet};
 use crate::sys::request::{Request, Status};
-use crate::sys::task::{self, NoBottomHalves, ProcessRef};
+use crate::sys::task::{self, NoBottomHalves, NoIo, ProcessRef};
+use crate::sys::trace;
 use crate::sys::work::{ModuleRef, WorkQueue};
 use crate::Store;
 use kernel::fs::File;
 use kernel::impl_has_work;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::lock::{mutex::MutexBackend, Guard};
 use kernel::sync::poll::{PollCondVar, PollTable};
 use kernel::sync::{Arc, CondVar, CondVarTimeoutResult, Mutex, SpinLock};
 use kernel::time::{msecs_to_jiffies, Jiffies};
@@ -62,6 +72,8 @@ enum Life {
     Resetting {
         remains: Option<(Disk<Device>, ModuleRef)>,
     },
+    /// No device: its number may belong to another.
+    Gone,
 }
 
 /// One device.
@@ -69,7 +81,14 @@ enum Life {
 pub(crate) struct Device {
     number: u32,
     sequence: u64,
+    name: Name,
     work: Arc<WorkQueue>,
+    /// Whether its removal has begun. Set once, under `life`, and before the ledger is killed: who
+    /// finds the ledger dead knows why.
+    gone: Atomic<u32>,
+    /// Its node in /dev, while that can be seen.
+    #[pin]
+    node: Mutex<Option<Visible<Device>>>,
     #[pin]
     pub(crate) ledger: SpinLock<DeviceLedger>,
     /// Workers that want any request; woken one at a time.
@@ -89,6 +108,9 @@ pub(crate) struct Device {
     settled: CondVar,
     /// Whether a worker has come since the last set-up.
     live: Atomic<u32>,
+    /// Whether the disk refuses writes: the block layer only says so, and lets through what a
+    /// filesystem sends that was mounted before.
+    read_only: Atomic<u32>,
     files: Atomic<u64>,
     #[pin]
     teardown: Work<Device, TEARDOWN>,
@@ -96,6 +118,8 @@ pub(crate) struct Device {
     welcome: Work<Device, WELCOME>,
     #[pin]
     watch: Work<Device, WATCH>,
+    #[pin]
+    removal: Work<Device, REMOVAL>,
 }
 
 /// Workers of one device at a time, by open file, process and token: the table of them is walked
@@ -105,11 +129,14 @@ const MOST_HOLDERS: usize = 4096;
 const TEARDOWN: u64 = 0;
 const WELCOME: u64 = 1;
 const WATCH: u64 = 2;
+/// Done by `table`.
+pub(crate) const REMOVAL: u64 = 3;
 
 impl_has_work! {
     impl HasWork<Self, 0> for Device { self.teardown }
     impl HasWork<Self, 1> for Device { self.welcome }
     impl HasWork<Self, 2> for Device { self.watch }
+    impl HasWork<Self, 3> for Device { self.removal }
 }
 
 /// How a reset began.
@@ -133,7 +160,12 @@ pub(crate) enum Woken {
 
 impl Device {
     /// An empty device.
-    pub(crate) fn new(number: u32, sequence: u64, work: Arc<WorkQueue>) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        number: u32,
+        sequence: u64,
+        name: Name,
+        work: Arc<WorkQueue>,
+    ) -> Result<Arc<Self>> {
         let mut holders = Store::new();
         for _ in 0..4 {
             holders.push(Holder::vacant(), GFP_KERNEL)?;
@@ -145,7 +177,10 @@ impl Device {
             pin_init!(Device {
                 number,
                 sequence,
+                name,
                 work,
+                gone: Atomic::new(0),
+                node <- new_mutex!(None),
                 ledger <- new_spinlock!(ledger),
                 workers <- new_condvar!(),
                 patient <- new_condvar!(),
@@ -154,10 +189,12 @@ impl Device {
                 life <- new_mutex!(Life::Empty),
                 settled <- new_condvar!(),
                 live: Atomic::new(0),
+                read_only: Atomic::new(0),
                 files: Atomic::new(0),
                 teardown <- new_work!("abuse::teardown"),
                 welcome <- new_work!("abuse::welcome"),
                 watch <- new_work!("abuse::watch"),
+                removal <- new_work!("abuse::removal"),
             }),
             GFP_KERNEL,
         )
@@ -170,14 +207,18 @@ impl Device {
 
     // --- Life cycle -----------------------------------------------------------------------------
 
-    /// Makes a disk of a shape that was settled before. Waits, unless a signal comes, for a reset
-    /// that is still being finished.
-    pub(crate) fn setup(this: &Arc<Self>, shape: &Setup) -> Result {
+    /// Makes a disk of a shape that was settled before; says in it if there could be only fewer
+    /// tags. Waits, unless a signal comes, for a reset that is still being finished.
+    pub(crate) fn setup(this: &Arc<Self>, shape: &mut Setup) -> Result {
         let mut life = this.life.lock();
         loop {
+            if this.is_gone() {
+                return Err(ENODEV);
+            }
             match &*life {
                 Life::Empty => break,
                 Life::Ready { .. } => return Err(EBUSY),
+                Life::Gone => return Err(ENODEV),
                 Life::Resetting { .. } => {
                     if this.settled.wait_interruptible(&mut life) {
                         return Err(ERESTARTSYS);
@@ -186,35 +227,40 @@ impl Device {
             }
         }
         let module = ModuleRef::new()?;
-        let tags = shape.depth.wrapping_mul(shape.queues) as usize;
+        let set = TagSet::new(shape)?;
+        let (queues, depth) = set.size();
+        if queues != shape.queues {
+            shape.adjusted |= abi::ADJ_QUEUES;
+        }
+        if depth != shape.depth {
+            shape.adjusted |= abi::ADJ_DEPTH;
+        }
+        (shape.queues, shape.depth) = (queues, depth);
+        let tags = depth.wrapping_mul(queues) as usize;
         let mut slots = Store::with_capacity(tags, GFP_KERNEL)?;
         let mut scratch = Store::with_capacity(tags, GFP_KERNEL)?;
         for _ in 0..tags {
             slots.push(Slot::idle(), GFP_KERNEL)?;
             scratch.push(0u32, GFP_KERNEL)?;
         }
-        let policies = Policies {
-            max_attempts: shape.max_attempts,
-            fenced_backend: shape.policies & abi::P_FENCED_BACKEND != 0,
-            keep_on_close: shape.policies & abi::P_KEEP_ON_CLOSE != 0,
-        };
+        let policies = terms::policies(shape);
         this.live.store(0, Relaxed);
+        let read_only = shape.features & abi::F_READ_ONLY != 0;
+        this.read_only.store(read_only.into(), Relaxed);
         // Before the disk: it may be opened as soon as it is there.
         let old = this.ledger.lock().configure(slots, scratch, policies);
         drop(old);
-        match Disk::new(this.number, shape, this.clone()) {
+        let (number, data) = (this.number, this.clone());
+        let disk = Disk::new(number, shape, set, this.node.lock().as_ref(), data);
+        match disk {
             Ok(disk) => {
                 *life = Life::Ready {
                     disk,
                     shape: *shape,
                     _module: module,
                 };
-                if shape.lease_ns > 0 || shape.no_server_ns > 0 {
-                    let _ = this
-                        .work
-                        .queue()
-                        .enqueue::<Arc<Device>, WATCH>(this.clone());
-                }
+                this.keep_limits(shape);
+                this.announce(&life);
                 Ok(())
             }
             Err(error) => {
@@ -232,20 +278,67 @@ impl Device {
     /// Ends everything pending and begins to remove the disk; `None` if there is none. Unforced, it
     /// is refused while the disk is open, is being opened, or has requests pending.
     pub(crate) fn reset(this: &Arc<Self>, force: bool) -> Result<Option<ResetBegun>> {
-        let mut life = this.life.lock();
+        let life = this.life.lock();
+        if this.is_gone() {
+            return Err(ENODEV);
+        }
+        match &*life {
+            Life::Ready { .. } => Device::end(this, life, force, || ()).map(Some),
+            Life::Resetting { .. } => Ok(Some(this.ending())),
+            _ => Ok(None),
+        }
+    }
+
+    /// Begins to remove the device, and its disk like [`Device::reset`]. From now on it is gone.
+    pub(crate) fn remove(this: &Arc<Self>, force: bool) -> Result<ResetBegun> {
+        let life = this.life.lock();
+        if this.is_gone() {
+            return Ok(this.ending());
+        }
+        let leave = || this.gone.store(1, Relaxed);
+        match &*life {
+            // What is left of the disk goes first, and whoever waits for that need not wait on.
+            Life::Ready { .. } => return Device::end(this, life, force, leave),
+            Life::Resetting { .. } => leave(),
+            _ => {
+                leave();
+                this.bury();
+            }
+        }
+        drop(life);
+        this.settled.notify_all();
+        this.wake(Wake::everybody());
+        Ok(this.ending())
+    }
+
+    /// A disk that has been ended already, and may be in the middle of it.
+    fn ending(&self) -> ResetBegun {
+        ResetBegun {
+            failed: 0,
+            draining: self.ledger.lock().busy(),
+        }
+    }
+
+    /// The rest of a removal, for the work queue: there is no disk any more.
+    fn bury(self: &Arc<Self>) {
+        let _ = self
+            .work
+            .queue()
+            .enqueue::<Arc<Device>, REMOVAL>(self.clone());
+    }
+
+    /// Ends a disk that is there. `also` is done once it is certain, before anybody can see it.
+    fn end(
+        this: &Arc<Self>,
+        mut life: Guard<'_, Life, MutexBackend>,
+        force: bool,
+        also: impl Fn(),
+    ) -> Result<ResetBegun> {
         let Life::Ready { disk, .. } = &*life else {
-            return match &*life {
-                Life::Resetting { .. } => {
-                    let draining = this.ledger.lock().busy();
-                    Ok(Some(ResetBegun {
-                        failed: 0,
-                        draining,
-                    }))
-                }
-                _ => Ok(None),
-            };
+            return Err(ENXIO);
         };
         let kill = || {
+            also();
             let mut ledger = this.ledger.lock();
             let failed = ledger.kill();
             ResetBegun {
@@ -276,17 +369,26 @@ impl Device {
             .work
             .queue()
             .enqueue::<Arc<Device>, TEARDOWN>(this.clone());
-        Ok(Some(begun))
+        Ok(begun)
+    }
+
+    /// Waits until a removal is finished, as [`Device::wait_reset`].
+    pub(crate) fn wait_removal(&self, timeout: u64) -> Result {
+        self.wait_life(timeout, |life| matches!(life, Life::Gone))
     }
 
     /// Waits until a reset is finished, a signal comes, or `timeout` nanoseconds are over.
     pub(crate) fn wait_reset(&self, timeout: u64) -> Result {
+        self.wait_life(timeout, |life| !matches!(life, Life::Resetting { .. }))
+    }
+
+    fn wait_life(&self, timeout: u64, over: impl Fn(&Life) -> bool) -> Result {
         // After a signal too. The call must not be begun again: its second time there may be no
         // disk to reset.
         let unfinished = Error::from_errno(-(kernel::bindings::EINPROGRESS as i32));
         let deadline = task::now().saturating_add(timeout);
         let mut life = self.life.lock();
-        while matches!(&*life, Life::Resetting { .. }) {
+        while !over(&life) {
             let left = jiffies_left(deadline).ok_or(unfinished)?;
             let woken = self.settled.wait_interruptible_timeout(&mut life, left);
             if matches!(woken, CondVarTimeoutResult::Signal { .. }) {
@@ -296,19 +398,68 @@ impl Device {
         Ok(())
     }
 
-    /// Makes the disk read-only or writable.
-    pub(crate) fn set_read_only(&self, read_only: bool) -> Result {
+    /// Makes the disk larger or smaller; returns what it was. Unforced, it takes nothing from whoever
+    /// has it open, nor from a partition. Waits for nobody: what is queued beyond a new end is
+    /// answered by the workers like everything else.
+    pub(crate) fn resize(&self, bytes: u64, force: bool) -> Result<u64> {
         let mut life = self.life.lock();
         let Life::Ready { disk, shape, .. } = &mut *life else {
-            return Err(ENXIO);
+            return Err(self.absence());
         };
-        disk.set_read_only(read_only);
-        if read_only {
-            shape.features |= abi::F_READ_ONLY;
-        } else {
-            shape.features &= !abi::F_READ_ONLY;
+        let old = shape.bytes;
+        if bytes == 0 || bytes & u64::from(shape.logical_block.wrapping_sub(1)) != 0 {
+            return Err(EINVAL);
         }
+        if bytes > i64::MAX as u64 {
+            return Err(EFBIG);
+        }
+        if bytes >= old || force {
+            disk.set_bytes(bytes);
+        } else {
+            let unused = || disk.openers() == 0 && disk.partitions_end() <= bytes;
+            let done = disk.try_exclude_openers(|| unused().then(|| disk.set_bytes(bytes)));
+            done.flatten().ok_or(EBUSY)?;
+        }
+        shape.bytes = bytes;
+        Ok(old)
+    }
+
+    /// Makes the node visible in /dev, unless the device is gone before anybody saw it.
+    pub(crate) fn publish(&self, make: impl FnOnce() -> Result<Visible<Device>>) -> Result {
+        let mut node = self.node.lock();
+        if self.is_gone() {
+            return Err(ENODEV);
+        }
+        *node = Some(make()?);
         Ok(())
+    }
+
+    /// Takes the node out of /dev; waits for whoever reads its files, which may take `life`. Must
+    /// follow on every `publish`: the node keeps the device.
+    pub(crate) fn withdraw(&self) {
+        let node = self.node.lock().take();
+        drop(node);
+    }
+
+    /// All is over: nothing of it can be found any more.
+    pub(crate) fn depart(&self) {
+        *self.life.lock() = Life::Gone;
+        self.settled.notify_all();
+        self.wake(Wake::everybody());
+    }
+
+    /// Whether it was removed, or is being removed.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed) != 0
+    }
+
+    /// Why there is no disk: the device was not set up, or is gone.
+    pub(crate) fn absence(&self) -> Error {
+        if self.is_gone() {
+            ENODEV
+        } else {
+            ENXIO
+        }
     }
 
     /// The shape of the disk, and how often it is open, if there is one.
@@ -326,6 +477,23 @@ impl Device {
                 .work
                 .queue()
                 .enqueue::<Arc<Device>, WELCOME>(this.clone());
+        }
+    }
+
+    /// Tells user space of the state. Under `life`, so that what is told comes in the order in
+    /// which it happened.
+    fn announce(&self, life: &Life) {
+        let state = state_name(self.state_of(life));
+        let epoch = self.ledger.lock().epoch();
+        // Whoever is told may serve the disk, or wait for it.
+        let _noio = NoIo::new();
+        if let Some(node) = &*self.node.lock() {
+            node.announce(&[
+                Variable::new(format_args!("ABUSE_STATE={state}")),
+                Variable::new(format_args!("ABUSE_DISK=abuse{}", self.number)),
+                Variable::new(format_args!("ABUSE_SEQUENCE={}", self.sequence)),
+                Variable::new(format_args!("ABUSE_EPOCH={epoch}")),
+            ]);
         }
     }
 
@@ -360,8 +528,11 @@ impl Device {
             drop(ledger);
             let last = ended.last().is_none_or(Option::is_none);
             let off = NoBottomHalves::new();
-            for request in ended.into_iter().flatten() {
-                request.end(Status::IO_ERROR, &off);
+            for gone in ended.into_iter().flatten() {
+                if trace::end_is_on() {
+                    trace::end(self.number, &gone, Status::IO_ERROR);
+                }
+                gone.request.end(Status::IO_ERROR, &off);
             }
             if last {
                 return;
@@ -382,36 +553,34 @@ impl Device {
         which: impl Fn(&Held<'_, ProcessRef>) -> bool,
     ) -> Requeued {
         let now = task::now();
-        let outcome = self.ledger.lock().requeue(why, now, which);
+        let outcome = self
+            .ledger
+            .lock()
+            .requeue(why, now, which, self.onlooker(why));
         self.after_requeue(&outcome);
         outcome
     }
 
-    /// Offers everything taken again and begins a new epoch, unless living writers kept all there
-    /// was. Says which epochs.
-    pub(crate) fn reconnect(&self, why: Why) -> (Requeued, u32, u32) {
-        let now = task::now();
-        let mut ledger = self.ledger.lock();
-        let outcome = ledger.requeue(why, now, |_| true);
-        let old = ledger.epoch();
-        let new = if outcome.is_in_vain() {
-            old
-        } else {
-            ledger.next_epoch()
-        };
-        drop(ledger);
-        self.after_requeue(&outcome);
-        (outcome, old, new)
-    }
-
     /// A control node was closed for good.
     pub(crate) fn close_file(&self, file: u64) {
-        let (dying, now) = (task::current_is_dying(), task::now());
+        let dying = task::current_is_dying().then(task::current_key);
+        let now = task::now();
         let mut ledger = self.ledger.lock();
         let requeue = !ledger.policies().keep_on_close;
-        let outcome = ledger.close(file, requeue, dying, now);
+        let onlooker = self.onlooker(Why::Closed(dying));
+        let outcome = ledger.close(file, requeue, dying, now, onlooker);
         drop(ledger);
         self.after_requeue(&outcome);
+    }
+
+    /// Tells whoever traces of what is offered again.
+    fn onlooker(&self, why: Why) -> impl FnMut(&Again<'_, Request, ProcessRef>) {
+        let number = self.number;
+        move |again| {
+            if trace::requeue_is_on() {
+                trace::requeue(number, why, again);
+            }
+        }
     }
 
     fn after_requeue(&self, outcome: &Requeued) {
@@ -492,6 +661,9 @@ impl Device {
     pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
         table.register_wait(file, &self.pollers);
         self.polled.store(1, Relaxed);
+        if self.is_gone() {
+            return POLL_HUP | POLL_ERR;
+        }
         let ledger = self.ledger.lock();
         if !ledger.is_alive() {
             return POLL_HUP;
@@ -508,21 +680,29 @@ impl Device {
 
     // --- Seeing inside --------------------------------------------------------------------------
 
+    /// One of `abi::STATE_*`.
+    pub(crate) fn state(&self) -> u32 {
+        self.state_of(&self.life.lock())
+    }
+
+    fn state_of(&self, life: &Life) -> u32 {
+        match life {
+            _ if self.is_gone() => abi::STATE_GONE,
+            Life::Gone => abi::STATE_GONE,
+            Life::Empty => abi::STATE_EMPTY,
+            Life::Resetting { .. } => abi::STATE_RESETTING,
+            Life::Ready { .. } if self.live.load(Relaxed) != 0 => abi::STATE_LIVE,
+            Life::Ready { .. } => abi::STATE_READY,
+        }
+    }
+
     /// Everything about the device.
     pub(crate) fn status(&self) -> abi::Status {
         let life = self.life.lock();
-        let (state, shape, openers) = match &*life {
-            Life::Empty => (abi::STATE_EMPTY, Setup::default(), 0),
-            Life::Resetting { .. } => (abi::STATE_RESETTING, Setup::default(), 0),
-            Life::Ready { disk, shape, .. } => {
-                let live = self.live.load(Relaxed) != 0;
-                let state = if live {
-                    abi::STATE_LIVE
-                } else {
-                    abi::STATE_READY
-                };
-                (state, *shape, disk.openers())
-            }
+        let state = self.state_of(&life);
+        let (shape, openers) = match &*life {
+            Life::Ready { disk, shape, .. } if !self.is_gone() => (*shape, disk.openers()),
+            _ => (Setup::default(), 0),
         };
         drop(life);
         let ledger = self.ledger.lock();
@@ -551,6 +731,7 @@ impl Device {
             stale,
             refused,
             config: shape,
+            name: *self.name.bytes(),
             ..abi::Status::default()
         };
         let mut errors = 0u64;
@@ -562,6 +743,8 @@ impl Device {
                 requeued: from.requeued,
                 failed: from.failed,
                 bytes: from.bytes,
+                total_ns: from.total,
+                service_ns: from.service,
             };
             errors = errors.saturating_add(from.failed);
         }
@@ -576,6 +759,16 @@ impl Device {
     pub(crate) fn number(&self) -> u32 {
         self.number
     }
+
+    /// Tells it from others that have or had the same number.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Its name, if it was given one.
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
 }
 
 impl Queue for Device {
@@ -583,6 +776,9 @@ impl Queue for Device {
         let Some(op) = request.op() else {
             return Err(request);
         };
+        if op.changes_data() && self.read_only.load(Relaxed) != 0 {
+            return Err(request);
+        }
         let v1 = match op {
             crate::ledger::Op::Read | crate::ledger::Op::Write => !request.fua(),
             crate::ledger::Op::Flush => true,
@@ -594,9 +790,27 @@ impl Queue for Device {
             v1,
         };
         let now = task::now();
-        let wake = self.ledger.lock().enqueue(tag, arrival, request, now)?;
+        let mut ledger = self.ledger.lock();
+        if trace::queue_is_on() {
+            if let Some(id) = ledger.next_id(tag) {
+                trace::queue(self.number, id, &request);
+            }
+        }
+        let wake = ledger.enqueue(tag, arrival, request, now)?;
+        drop(ledger);
         self.wake(wake);
         Ok(())
+    }
+}
+
+/// The word for a state, in sysfs and in events.
+pub(crate) fn state_name(state: u32) -> &'static str {
+    match state {
+        abi::STATE_EMPTY => "empty",
+        abi::STATE_READY => "ready",
+        abi::STATE_LIVE => "live",
+        abi::STATE_RESETTING => "resetting",
+        _ => "gone",
     }
 }
 

@@ -8,10 +8,11 @@
 //! slow memory delays nobody but itself.
 
 use crate::abi::{self, Done, Exchange, Take};
-use crate::device::{Device, Woken, CHUNK};
+use crate::device::{Device, DeviceLedger, Woken, CHUNK};
 use crate::ledger::{Claim, Ended, Finish, Next, Op, Refusal, Wake, Who};
 use crate::sys::request::{Request, Status};
 use crate::sys::task::{self, NoBottomHalves};
+use crate::sys::trace;
 use crate::sys::user;
 use crate::transfer;
 use core::mem::size_of;
@@ -45,7 +46,7 @@ pub(crate) fn exchange(
     let (alive, epoch) = (ledger.is_alive(), ledger.epoch());
     drop(ledger);
     if !alive {
-        return Err(ENXIO);
+        return Err(device.absence());
     }
     call.epoch = epoch;
     let (completed, failed) = complete(device, call)?;
@@ -105,6 +106,10 @@ fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u32)> {
                 continue;
             }
             failed = failed.wrapping_add(1);
+            if trace::put_is_on() {
+                let id = entries.get(index).map_or(0, |done| done.id);
+                trace::put_refused(device.number(), id, status);
+            }
             let entry = at.wrapping_add((index * size_of::<Done>()) as u64);
             // A caller that takes this memory away is told by the count alone.
             let _ = user::write(entry.wrapping_add(STATUS_OFFSET), &status);
@@ -155,6 +160,7 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
 
     let mut ended: [Option<(Ended<Request>, Status)>; CHUNK] = [const { None }; CHUNK];
     let mut wake = Wake::default();
+    let now = task::now();
     let mut ledger = device.ledger.lock();
     let places = finishes
         .iter_mut()
@@ -167,12 +173,11 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
             continue;
         };
         if status == 0 && !again {
-            let well = done.result == abi::OK;
-            let gone = ledger.finish_commit(finish, well);
+            let gone = commit(device, &mut ledger, finish, status_of(done.result), now);
             wake = wake.and(gone.wake);
             *ended = Some((gone, status_of(done.result)));
         } else {
-            match ledger.finish_abort(finish) {
+            match abort(device, &mut ledger, finish) {
                 Ok(others) => wake = wake.and(others),
                 Err(gone) => {
                     wake = wake.and(gone.wake);
@@ -183,7 +188,7 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
     }
     drop(ledger);
     device.wake(wake);
-    end(ended);
+    end(device, ended);
 
     for ((done, status), _) in entries
         .iter()
@@ -222,18 +227,22 @@ pub(crate) fn finish_one(
     finish: Finish<Request>,
     status: Option<Status>,
 ) -> bool {
+    let now = task::now();
     let mut ledger = device.ledger.lock();
     let gone = match status {
-        Some(status) => Ok((ledger.finish_commit(finish, status == Status::OK), status)),
-        None => ledger
-            .finish_abort(finish)
-            .map_or_else(|gone| Ok((gone, Status::IO_ERROR)), Err),
+        Some(status) => {
+            let gone = commit(device, &mut ledger, finish, status, now);
+            Ok((gone, status))
+        }
+        None => {
+            abort(device, &mut ledger, finish).map_or_else(|gone| Ok((gone, Status::IO_ERROR)), Err)
+        }
     };
     drop(ledger);
     match gone {
         Ok((gone, status)) => {
             device.wake(gone.wake);
-            end([Some((gone, status))]);
+            end(device, [Some((gone, status))]);
             true
         }
         Err(wake) => {
@@ -243,8 +252,38 @@ pub(crate) fn finish_one(
     }
 }
 
+/// Commits a finish, and tells whoever traces.
+fn commit(
+    device: &Device,
+    ledger: &mut DeviceLedger,
+    finish: Finish<Request>,
+    status: Status,
+    now: u64,
+) -> Ended<Request> {
+    if trace::put_is_on() {
+        trace::put(device.number(), finish.id, &finish.request, status);
+    }
+    ledger.finish_commit(finish, status == Status::OK, now)
+}
+
+/// Aborts a finish, and tells whoever traces if the request is offered again because of that.
+fn abort(
+    device: &Device,
+    ledger: &mut DeviceLedger,
+    finish: Finish<Request>,
+) -> core::result::Result<Wake, Ended<Request>> {
+    let id = finish.id;
+    let outcome = ledger.finish_abort(finish);
+    if trace::requeue_is_on() && outcome.is_ok() {
+        if let Some(new) = ledger.id_now(id).filter(|&new| new != id) {
+            trace::requeue_failed(device.number(), id, new);
+        }
+    }
+    outcome
+}
+
 /// Ends what has left the ledger.
-fn end<const N: usize>(ended: [Option<(Ended<Request>, Status)>; N]) {
+fn end<const N: usize>(device: &Device, ended: [Option<(Ended<Request>, Status)>; N]) {
     let off = NoBottomHalves::new();
     for (gone, status) in ended.into_iter().flatten() {
         let status = if gone.doomed {
@@ -252,6 +291,9 @@ fn end<const N: usize>(ended: [Option<(Ended<Request>, Status)>; N]) {
         } else {
             status
         };
+        if trace::end_is_on() {
+            trace::end(device.number(), &gone, status);
+        }
         gone.request.end(status, &off);
     }
 }
@@ -421,12 +463,13 @@ impl Chunk {
         let mut ledger = device.ledger.lock();
         loop {
             if !ledger.is_alive() {
-                return Err(ENXIO);
+                return Err(device.absence());
             }
             let mut count = 0;
             let mut too_big = false;
             let min = call.take_min.min(ledger.tags());
-            if !wait || ledger.is_ready_for(self.holder, min) {
+            // Whoever is being stopped or killed leaves to others what it could do nothing with.
+            if !interrupted && (!wait || ledger.is_ready_for(self.holder, min)) {
                 let now = task::now();
                 call.epoch = ledger.epoch();
                 for place in claims.iter_mut().take(most) {
@@ -511,6 +554,10 @@ impl Chunk {
         let places = claims.into_iter().flatten().zip(&mut ended).enumerate();
         for (index, ((claim, _), ended)) in places {
             if index < count {
+                if trace::get_is_on() {
+                    let (id, request) = (claim.id, &claim.request);
+                    trace::get(device.number(), id, request, claim.attempt, claim.age);
+                }
                 if let Some(gone) = ledger.take_commit(claim, now) {
                     wake = wake.and(gone.wake);
                     *ended = Some((gone, Status::IO_ERROR));
@@ -527,7 +574,7 @@ impl Chunk {
         }
         drop(ledger);
         device.wake(wake);
-        end(ended);
+        end(device, ended);
         (count as u32, trouble)
     }
 }

@@ -70,6 +70,11 @@ impl Op {
     pub(crate) fn modifies(self) -> bool {
         !matches!(self, Op::Read)
     }
+
+    /// Whether the disk reads differently after it: what a read-only one refuses.
+    pub(crate) fn changes_data(self) -> bool {
+        !matches!(self, Op::Read | Op::Flush)
+    }
 }
 
 /// What the ledger needs to know of a request when it arrives.
@@ -246,6 +251,10 @@ pub(crate) struct Counts {
     pub(crate) failed: u64,
     /// Bytes of the requests in `done`.
     pub(crate) bytes: u64,
+    /// Nanoseconds from arrival to completion of the requests in `done`, added up.
+    pub(crate) total: u64,
+    /// Of these, in the hands of the worker that held the request last.
+    pub(crate) service: u64,
 }
 
 /// What the operator decided about this disk.
@@ -339,6 +348,10 @@ pub(crate) struct Finish<P> {
 pub(crate) struct Ended<P> {
     /// To be ended by the caller.
     pub(crate) request: P,
+    /// The last id it was known by.
+    pub(crate) id: u64,
+    /// When the block layer queued it.
+    pub(crate) queued_at: u64,
     /// Whether it must be ended with an error, whatever the worker said.
     pub(crate) doomed: bool,
     /// Somebody may have been waiting for its owner's hands to be empty.
@@ -383,8 +396,8 @@ pub(crate) enum Why {
     Expired,
     /// Somebody insists.
     Forced,
-    /// The file was closed for good; `true` if its process is dying.
-    Closed(bool),
+    /// The file was closed for good, in the death of that process if it is said.
+    Closed(Option<usize>),
 }
 
 /// A taken request, as selectors see it.
@@ -396,6 +409,26 @@ pub(crate) struct Held<'a, Q> {
     /// Whether it outlives its file.
     pub(crate) detached: bool,
     /// Its owner.
+    pub(crate) holder: &'a Holder<Q>,
+}
+
+/// A request that is offered again, or given up for too many deaths, as onlookers see it.
+pub(crate) struct Again<'a, P, Q> {
+    /// The id that is stale from now on.
+    pub(crate) id: u64,
+    /// The id it is offered under; `None`: it ends instead.
+    pub(crate) new: Option<u64>,
+    /// The request.
+    pub(crate) request: &'a P,
+    /// The operation.
+    pub(crate) op: Op,
+    /// Its bytes.
+    pub(crate) bytes: u32,
+    /// Owners that died holding it, the last one included if it did.
+    pub(crate) attempt: u32,
+    /// Nanoseconds its owner has held it.
+    pub(crate) held_for: u64,
+    /// Who had it.
     pub(crate) holder: &'a Holder<Q>,
 }
 
@@ -595,7 +628,7 @@ impl<P, Q: Process> Ledger<P, Q> {
     }
 
     /// Gives the next condemned request, to be ended with an error.
-    pub(crate) fn condemned_pop(&mut self) -> Option<P> {
+    pub(crate) fn condemned_pop(&mut self) -> Option<Ended<P>> {
         let index = self.condemned;
         let slot = self.slots.get_mut(index as usize)?;
         self.condemned = slot.next;
@@ -603,8 +636,16 @@ impl<P, Q: Process> Ledger<P, Q> {
         slot.state = State::Idle;
         self.leaving = self.leaving.saturating_sub(1);
         let (op, request) = (slot.op, slot.request.take());
+        // The generation moved on when it was condemned.
+        let (last, queued_at) = (slot.generation.wrapping_sub(1), slot.queued_at);
         self.count(op, |counts| counts.failed += 1);
-        request
+        Some(Ended {
+            request: request?,
+            id: id(last, index),
+            queued_at,
+            doomed: true,
+            wake: Wake::default(),
+        })
     }
 
     /// Whether there is a disk.
@@ -645,13 +686,20 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.epoch
     }
 
-    /// Begins a new epoch.
-    pub(crate) fn next_epoch(&mut self) -> u32 {
-        self.epoch = self.epoch.wrapping_add(1);
-        self.epoch
+    // --- Arrival --------------------------------------------------------------------------------
+
+    /// The id that a request would be known by if it arrived now; `None` if it would come back.
+    pub(crate) fn next_id(&self, tag: u32) -> Option<u64> {
+        let slot = self.slots.get(tag as usize)?;
+        (self.alive && slot.state == State::Idle).then(|| id(slot.generation, tag))
     }
 
-    // --- Arrival --------------------------------------------------------------------------------
+    /// The id that a request which was known by this one has now.
+    pub(crate) fn id_now(&self, old: u64) -> Option<u64> {
+        let tag = tag_of(old);
+        let slot = self.slots.get(tag as usize)?;
+        Some(id(slot.generation, tag))
+    }
 
     /// A request arrives in the slot of its tag. Comes back if there is no disk any more.
     pub(crate) fn enqueue(
@@ -800,7 +848,7 @@ impl<P, Q: Process> Ledger<P, Q> {
     /// Somebody says a request is done. Requests that are merely queued may be finished only by v1
     /// clients, which never claim.
     pub(crate) fn finish_begin(&mut self, id: u64, v1: bool) -> Result<Finish<P>, Refusal> {
-        let index = (id & (MAX_SLOTS as u64 - 1)) as u32;
+        let index = tag_of(id);
         let generation = id >> TAG_BITS;
         let Some(slot) = self.slots.get_mut(index as usize) else {
             let floor = self.floor;
@@ -842,23 +890,32 @@ impl<P, Q: Process> Ledger<P, Q> {
     }
 
     /// The request is done, well or with an error.
-    pub(crate) fn finish_commit(&mut self, finish: Finish<P>, well: bool) -> Ended<P> {
+    pub(crate) fn finish_commit(&mut self, finish: Finish<P>, well: bool, now: u64) -> Ended<P> {
         self.busy = self.busy.saturating_sub(1);
         if self.is_doomed(finish.slot) {
             return self.end_doomed(finish.slot, finish.request);
         }
+        let slot = self.slots.get(finish.slot as usize);
+        let (queued_at, since) = slot.map_or((now, now), |slot| (slot.queued_at, slot.since));
         let wake = self.idle(finish.slot);
         let bytes = u64::from(finish.bytes);
         self.count(finish.op, |counts| {
             if well {
                 counts.done += 1;
                 counts.bytes = counts.bytes.wrapping_add(bytes);
+                counts.total = counts.total.wrapping_add(now.saturating_sub(queued_at));
+                // What a client of 2009 completes was in nobody's hands.
+                if !finish.from_queue {
+                    counts.service = counts.service.wrapping_add(now.saturating_sub(since));
+                }
             } else {
                 counts.failed += 1;
             }
         });
         Ended {
             request: finish.request,
+            id: finish.id,
+            queued_at,
             doomed: false,
             wake,
         }
@@ -900,11 +957,13 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Offers again what is taken and `which` selects, in order of arrival, with new ids. What is
     /// being finished follows if that fails; nobody might be left to ask for it a second time.
+    /// `tell` hears of each.
     pub(crate) fn requeue(
         &mut self,
         why: Why,
         now: u64,
         which: impl Fn(&Held<'_, Q>) -> bool,
+        mut tell: impl FnMut(&Again<'_, P, Q>),
     ) -> Requeued {
         let mut outcome = Requeued::default();
         let mut chosen = 0usize;
@@ -961,21 +1020,35 @@ impl<P, Q: Process> Ledger<P, Q> {
             let Some(slot) = self.slots.get_mut(index as usize) else {
                 continue;
             };
+            let (op, guilty) = (slot.op, slot.is_guilty(&self.policies));
+            let held_for = now.saturating_sub(slot.since);
             slot.since = now;
             if slot.state == State::Finishing {
                 slot.recalled = true;
                 continue;
             }
+            let new = slot.generation.wrapping_add(1);
+            let holder = self.holders.get(slot.holder as usize);
+            if let (Some(request), Some(holder)) = (slot.request.as_ref(), holder) {
+                tell(&Again {
+                    id: id(slot.generation, index),
+                    new: (!guilty).then(|| id(new, index)),
+                    request,
+                    op,
+                    bytes: slot.bytes,
+                    attempt: u32::from(slot.deaths),
+                    held_for,
+                    holder,
+                });
+            }
             self.release(index);
-            let Some(slot) = self.slots.get_mut(index as usize) else {
-                continue;
-            };
-            slot.generation = slot.generation.wrapping_add(1);
-            let (op, guilty) = (slot.op, slot.is_guilty(&self.policies));
             if guilty {
                 self.condemn(index);
                 outcome.condemned += 1;
                 continue;
+            }
+            if let Some(slot) = self.slots.get_mut(index as usize) {
+                slot.generation = new;
             }
             self.insert_after(index, after);
             after = index;
@@ -986,6 +1059,28 @@ impl<P, Q: Process> Ledger<P, Q> {
         outcome
     }
 
+    /// Begins a new epoch under these policies and offers everything taken again by them. Nothing
+    /// changes if living writers kept all there was. Says which epochs.
+    pub(crate) fn reconnect(
+        &mut self,
+        why: Why,
+        now: u64,
+        policies: Policies,
+        tell: impl FnMut(&Again<'_, P, Q>),
+    ) -> (Requeued, u32, u32) {
+        let before = core::mem::replace(&mut self.policies, policies);
+        // Whoever was kept from a suspect need not be any more.
+        self.changed = true;
+        let outcome = self.requeue(why, now, |_| true, tell);
+        let old = self.epoch;
+        if outcome.is_in_vain() {
+            self.policies = before;
+            return (outcome, old, old);
+        }
+        self.epoch = old.wrapping_add(1);
+        (outcome, old, self.epoch)
+    }
+
     /// Counts the death of a request's owner, if that is why it is offered again.
     fn count_death(&mut self, index: u32, why: Why) {
         let Some(slot) = self.slots.get_mut(index as usize) else {
@@ -994,11 +1089,13 @@ impl<P, Q: Process> Ledger<P, Q> {
         let Some(holder) = self.holders.get(slot.holder as usize) else {
             return;
         };
-        let died = match why {
+        // A file may be closed by others than its owner: by a child that inherited it, or by whoever
+        // was sent it. Only the owner's own death is a death, and it is one whoever closes.
+        let closer = match why {
             Why::Closed(dying) => dying,
-            _ => !holder.process.as_ref().is_some_and(Process::is_alive),
+            _ => None,
         };
-        if died {
+        if closer == Some(holder.who.process) || !holder.is_alive() {
             slot.deaths = slot.deaths.saturating_add(1);
             let process = holder.who.process;
             let lone = holder.held == 1 && !holder.crowded;
@@ -1077,13 +1174,20 @@ impl<P, Q: Process> Ledger<P, Q> {
         core::mem::replace(&mut self.holders, longer)
     }
 
-    /// An open file was closed for good. What was taken through it is offered again if `requeue`.
-    pub(crate) fn close(&mut self, file: u64, requeue: bool, dying: bool, now: u64) -> Requeued {
+    /// An open file was closed for good, by the process `dying` if one closed it in its death. What
+    /// was taken through it is offered again if `requeue`.
+    pub(crate) fn close(
+        &mut self,
+        file: u64,
+        requeue: bool,
+        dying: Option<usize>,
+        now: u64,
+        tell: impl FnMut(&Again<'_, P, Q>),
+    ) -> Requeued {
         let mut outcome = Requeued::default();
         if requeue {
-            outcome = self.requeue(Why::Closed(dying), now, |held| {
-                held.holder.who.file == file && !held.detached
-            });
+            let its = |held: &Held<'_, Q>| held.holder.who.file == file && !held.detached;
+            outcome = self.requeue(Why::Closed(dying), now, its, tell);
         }
         for holder in self.holders.iter_mut() {
             if holder.who.file == file {
@@ -1254,12 +1358,19 @@ impl<P, Q: Process> Ledger<P, Q> {
     }
 
     fn end_doomed(&mut self, index: u32, request: P) -> Ended<P> {
+        let (mut last, mut queued_at) = (0, 0);
+        if let Some(slot) = self.slots.get(index as usize) {
+            last = id(slot.generation, index);
+            queued_at = slot.queued_at;
+        }
         let wake = self.idle(index);
         if let Some(op) = self.slots.get(index as usize).map(|slot| slot.op) {
             self.count(op, |counts| counts.failed += 1);
         }
         Ended {
             request,
+            id: last,
+            queued_at,
             doomed: true,
             wake,
         }
@@ -1395,6 +1506,10 @@ fn sort_by(list: &mut [u32], key: impl Fn(u32) -> u64) {
         list.swap(0, end);
         sift(list, 0, end);
     }
+}
+
+fn tag_of(id: u64) -> u32 {
+    (id & (MAX_SLOTS as u64 - 1)) as u32
 }
 
 /// The id of a request: its tag, and the generation of that tag.

@@ -10,9 +10,10 @@
 use crate::abi::{self, Info, Setup, Vector, XfrHdr};
 use crate::device::Device;
 use crate::exchange::finish_one;
-use crate::ledger::{Finish, Op, Why};
+use crate::ledger::{Finish, Op};
 use crate::shape::{self, Bad};
 use crate::sys::request::{Request, Status};
+use crate::sys::trace;
 use crate::sys::user;
 use crate::transfer;
 use crate::Store;
@@ -71,26 +72,42 @@ pub(crate) fn set_status(
 ) -> Result {
     let info: Info = user::read_start(argument, info_size(compat))?;
     let asked = shape::of_2009(&info, partitions, page).map_err(errno)?;
-    let settled = shape::settle(&asked, cpus, page).map_err(errno)?;
-    let Some((shape, _)) = device.shape() else {
-        return Device::setup(device, &settled).map_err(|error| {
-            // Somebody else was faster: as if it had been set up before.
-            if error == EBUSY {
-                EINVAL
-            } else {
-                error
-            }
-        });
+    let mut settled = shape::settle(&asked, cpus, page).map_err(errno)?;
+    // The queue keeps its length, as the disk its size: what cannot be had is not passed over.
+    let keeps = |shape: &Setup| {
+        shape.bytes == settled.bytes
+            && shape.logical_block == settled.logical_block
+            && (info.max_queue == 0 || info.max_queue == shape.depth)
     };
-    let reconnect = info.flags & abi::FLAGS_RECONNECT != 0;
-    if !reconnect || shape.bytes != settled.bytes || shape.logical_block != settled.logical_block {
-        return Err(EINVAL);
+    let call = abi::Reconnect {
+        flags: match info.flags & abi::FLAGS_READ_ONLY {
+            0 => abi::RC_READ_WRITE,
+            _ => abi::RC_READ_ONLY,
+        },
+        ..abi::Reconnect::default()
+    };
+    loop {
+        let Some((shape, _)) = device.shape() else {
+            return Device::setup(device, &mut settled).map_err(|error| {
+                // Somebody else was faster: as if it had been set up before.
+                if error == EBUSY {
+                    EINVAL
+                } else {
+                    error
+                }
+            });
+        };
+        if info.flags & abi::FLAGS_RECONNECT == 0 || !keeps(&shape) {
+            return Err(EINVAL);
+        }
+        return match Device::reconnect(device, &call) {
+            // Reset in between: as if it had been empty before.
+            Err(error) if error == ENXIO => continue,
+            Err(error) => Err(error),
+            Ok((outcome, _, _)) if outcome.is_in_vain() => Err(EBUSY),
+            Ok(_) => Ok(()),
+        };
     }
-    let (outcome, _, _) = device.reconnect(Why::Asked);
-    if outcome.is_in_vain() {
-        return Err(EBUSY);
-    }
-    device.set_read_only(info.flags & abi::FLAGS_READ_ONLY != 0)
 }
 
 /// RESET.
@@ -104,6 +121,9 @@ pub(crate) fn get_bio(device: &Arc<Device>, argument: u64) -> Result {
     let mut header: XfrHdr = user::read(argument)?;
     let mut vectors = vectors()?;
     let shown = device.ledger.lock().v1_next(|id, request| {
+        if trace::get_is_on() {
+            trace::show(device.number(), id, request);
+        }
         header.id = id;
         header.sector = request.sector();
         header.command = command_of(request.op());
@@ -141,7 +161,12 @@ pub(crate) fn put_bio(device: &Arc<Device>, argument: u64) -> Result {
     let mut ours = vectors()?;
     for _ in 0..=transfer::TRIES {
         let begun = device.ledger.lock().finish_begin(header.id, true);
-        let finish = begun.map_err(|_| enomsg())?;
+        let finish = begun.map_err(|_| {
+            if trace::put_is_on() {
+                trace::put_refused(device.number(), header.id, enomsg().to_errno());
+            }
+            enomsg()
+        })?;
         let count = describe(&finish.request, &mut ours);
         let same = finish.request.sector() == header.sector
             && count == header.vec_count

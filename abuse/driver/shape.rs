@@ -5,7 +5,7 @@
 //! What cannot be meant is refused; what is merely too large or too small is clamped, and the
 //! adjusted value is reported back.
 
-use crate::abi::{self, Setup};
+use crate::abi::{self, Reconnect, Setup};
 
 /// Smallest logical block, and the unit of sectors.
 const SECTOR: u32 = 512;
@@ -72,9 +72,10 @@ pub(crate) fn settle(asked: &Setup, cpus: u32, page: u32) -> Result<Setup, Bad> 
         &mut shape.adjusted,
         abi::ADJ_IO_MIN,
     );
+    // The block layer would round it by itself, and tell nobody.
     multiple(
         &mut shape.io_opt,
-        block,
+        shape.physical_block,
         &mut shape.adjusted,
         abi::ADJ_IO_OPT,
     );
@@ -135,20 +136,20 @@ pub(crate) fn settle(asked: &Setup, cpus: u32, page: u32) -> Result<Setup, Bad> 
         &mut shape.adjusted,
         abi::ADJ_DISCARD,
     );
-    shape.discard_granularity = or_default(asked.discard_granularity, block);
+    shape.discard_granularity = or_default(asked.discard_granularity, shape.physical_block);
     if !shape.discard_granularity.is_power_of_two() {
         return Err(Bad::Invalid);
     }
     let most = 1 << 30;
     clamp(
         &mut shape.discard_granularity,
-        block,
+        shape.physical_block,
         most,
         &mut shape.adjusted,
         abi::ADJ_DISCARD,
     );
-    // The block layer splits no discard below these.
-    let least = shape.discard_granularity.max(shape.physical_block);
+    // The block layer splits no discard below this.
+    let least = shape.discard_granularity;
     let most = !(least - 1);
     clamp(
         &mut shape.max_discard_bytes,
@@ -160,11 +161,56 @@ pub(crate) fn settle(asked: &Setup, cpus: u32, page: u32) -> Result<Setup, Bad> 
     Ok(shape)
 }
 
-/// The set-up a client of 2009 means.
+/// Whether what a RECONNECT asks to be changed can be meant. What is not to change must be zero: a
+/// caller that forgot to say so would not get what it wants.
+pub(crate) fn check_change(call: &Reconnect) -> Result<(), Bad> {
+    let both = abi::RC_READ_ONLY | abi::RC_READ_WRITE;
+    let values = abi::RC_MAX_ATTEMPTS | abi::RC_LEASE | abi::RC_NO_SERVER;
+    let known = abi::RC_FORCE | both | values;
+    let meant = |flag: u32, is_zero: bool| call.flags & flag != 0 || is_zero;
+    let good = call.flags & !known == 0
+        && call.flags & both != both
+        && call.policy_mask & !abi::P_ALL == 0
+        && call.policies & !call.policy_mask == 0
+        && meant(abi::RC_MAX_ATTEMPTS, call.max_attempts == 0)
+        && meant(abi::RC_LEASE, call.lease_ns == 0)
+        && meant(abi::RC_NO_SERVER, call.no_server_ns == 0)
+        && call.reserved0 == 0
+        && call.reserved == 0;
+    if good {
+        Ok(())
+    } else {
+        Err(Bad::Invalid)
+    }
+}
+
+/// The disk as RECONNECT leaves it: read-only and policies change, and nothing else.
+pub(crate) fn changed(shape: &Setup, call: &Reconnect) -> Setup {
+    let has = |flag: u32| call.flags & flag != 0;
+    let mut shape = *shape;
+    if has(abi::RC_READ_ONLY) {
+        shape.features |= abi::F_READ_ONLY;
+    }
+    if has(abi::RC_READ_WRITE) {
+        shape.features &= !abi::F_READ_ONLY;
+    }
+    shape.policies = shape.policies & !call.policy_mask | call.policies;
+    if has(abi::RC_MAX_ATTEMPTS) {
+        shape.max_attempts = call.max_attempts;
+    }
+    if has(abi::RC_LEASE) {
+        shape.lease_ns = call.lease_ns;
+    }
+    if has(abi::RC_NO_SERVER) {
+        shape.no_server_ns = call.no_server_ns;
+    }
+    shape
+}
+
+/// The set-up a client of 2009 means. Of its flags only those of 2009 are looked at.
 pub(crate) fn of_2009(info: &abi::Info, partitions: bool, page: u32) -> Result<Setup, Bad> {
-    let known = abi::FLAGS_READ_ONLY | abi::FLAGS_RECONNECT;
     let block = info.blocksize;
-    if info.flags & !known != 0 || info.max_queue > abi::V1_MAX_QUEUE || block > page {
+    if info.max_queue > abi::V1_MAX_QUEUE || block > page {
         return Err(Bad::Invalid);
     }
     if !block.is_power_of_two() || block < SECTOR {

@@ -23,7 +23,7 @@ NOT_SUPPORTED = 5
 
 # The structs of abuse.h. None has padding, so "=", which adds none, describes them.
 SETUP = struct.Struct("=II Q 12I 2Q 2I 5Q")
-STATUS = struct.Struct("=II Q II Q 8I 4Q 128s 288s 32s")
+STATUS = struct.Struct("=II Q II Q 8I 4Q 128s 384s 32s 64s")
 EXCHANGE = struct.Struct("=II 6Q 8I")
 TAKE = struct.Struct("=4Q 3I 2H")
 DONE = struct.Struct("=QQ I 2H i I")

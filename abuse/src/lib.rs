@@ -34,7 +34,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`device`] | open, set up, look at, re-offer, reset |
+//! | [`device`] | open, set up, look at, re-offer, resize, reset; add and remove devices |
 //! | [`backend`] | the one trait a backend author implements, and three backends |
 //! | [`worker`] | the loop that takes batches, calls the backend and completes |
 //! | [`request`] | single requests, owned, for tools and tests |
@@ -58,8 +58,8 @@ pub mod worker;
 
 pub use backend::{Backend, Capabilities};
 pub use device::{
-    Device, OpCounts, Operation, Reconnect, Reconnected, Requeued, ResetOutcome, Selection, Setup,
-    State, Status,
+    Added, Device, NewDevice, OpCounts, Operation, Reconnect, Reconnected, Registry, Requeued,
+    ResetOutcome, Selection, Setup, State, Status,
 };
 pub use error::{Error, Result};
 pub use request::{Failure, Outcome, Request, Take};

@@ -76,6 +76,7 @@ fn mix(pid: u64, started: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn tokens_are_decimal_or_hexadecimal_and_never_zero() {
@@ -110,5 +111,22 @@ mod tests {
         assert_eq!(own().unwrap(), own().unwrap());
         assert_ne!(mix(1, 100), mix(2, 100));
         assert_ne!(mix(1, 100), mix(1, 101));
+    }
+
+    proptest! {
+        #[test]
+        fn fuzzed_tokens_are_what_they_say_or_none(text in "[-+ ]?(0[xX])?[0-9a-fA-F]{0,20}|\\PC{0,12}") {
+            if let Some(token) = parse(&text) {
+                prop_assert!(token != 0);
+                prop_assert_eq!(parse(&format!("{token:#x}")), Some(token));
+            }
+        }
+
+        #[test]
+        fn fuzzed_stats_have_a_start_time_or_none(text in "[0-9]{1,3} \\(\\PC{0,8}\\)?( -?[0-9]{1,22}| \\PC){0,30}") {
+            if let Some(time) = start_time(&text) {
+                prop_assert!(text.contains(&time.to_string()) || text.contains('+'));
+            }
+        }
     }
 }

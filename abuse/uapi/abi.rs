@@ -126,6 +126,10 @@ pub const MAX_SEGMENTS: u32 = 256;
 pub const ARENA_ALIGN: u32 = 4096;
 /// [`Exchange::timeout_ns`], [`Reset::timeout_ns`]: wait for ever.
 pub const FOREVER: u64 = u64::MAX;
+/// [`Add::number`]: the lowest that is free.
+pub const ANY_NUMBER: u32 = u32::MAX;
+/// Bytes of a device's name, with the NUL behind it.
+pub const NAME_SIZE: usize = 64;
 
 /// [`Take::op`]: fill the buffer.
 pub const OP_READ: u16 = 0;
@@ -375,11 +379,15 @@ pub struct OpStats {
     pub failed: u64,
     /// Bytes of the requests in `done`.
     pub bytes: u64,
+    /// Nanoseconds from arrival to completion of the requests in `done`, added up.
+    pub total_ns: u64,
+    /// Of that, in the hands of the worker that held the request last.
+    pub service_ns: u64,
 }
 
 /// `struct abuse_status`: everything about one device.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
     /// Size of this struct.
     pub size: u32,
@@ -423,6 +431,38 @@ pub struct Status {
     pub ops: [OpStats; OP_COUNT],
     /// Version of the driver, NUL-terminated.
     pub driver: [u8; 32],
+    /// As it was added, NUL-terminated; empty: none.
+    pub name: [u8; NAME_SIZE],
+}
+
+/// All zero; `derive` knows no arrays as long as the name.
+impl Default for Status {
+    fn default() -> Self {
+        Status {
+            size: 0,
+            abi_version: 0,
+            abi_features: 0,
+            number: 0,
+            state: 0,
+            sequence: 0,
+            epoch: 0,
+            queued: 0,
+            taken: 0,
+            draining: 0,
+            workers: 0,
+            waiting: 0,
+            openers: 0,
+            errors: 0,
+            oldest_queued_ns: 0,
+            oldest_taken_ns: 0,
+            stale: 0,
+            refused: 0,
+            config: Setup::default(),
+            ops: [OpStats::default(); OP_COUNT],
+            driver: [0; 32],
+            name: [0; NAME_SIZE],
+        }
+    }
 }
 
 /// [`Requeue::flags`]: taken under this token.
@@ -470,8 +510,15 @@ pub const RC_FORCE: u32 = 0x1;
 pub const RC_READ_ONLY: u32 = 0x2;
 /// [`Reconnect::flags`]: make the disk writable again.
 pub const RC_READ_WRITE: u32 = 0x4;
+/// [`Reconnect::flags`]: [`Reconnect::max_attempts`] is to be the disk's.
+pub const RC_MAX_ATTEMPTS: u32 = 0x8;
+/// [`Reconnect::flags`]: [`Reconnect::lease_ns`] is to be the disk's.
+pub const RC_LEASE: u32 = 0x10;
+/// [`Reconnect::flags`]: [`Reconnect::no_server_ns`] is to be the disk's.
+pub const RC_NO_SERVER: u32 = 0x20;
 
-/// `struct abuse_reconnect`: begin a new epoch and offer everything taken again.
+/// `struct abuse_reconnect`: begin a new epoch, change what is asked for, and offer everything
+/// taken again. What is not to change is 0.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reconnect {
@@ -487,6 +534,18 @@ pub struct Reconnect {
     pub requeued: u32,
     /// Out: how many were left to a living writer.
     pub refused: u32,
+    /// `P_*`, of those in `policy_mask`.
+    pub policies: u32,
+    /// `P_*` that become as in `policies`.
+    pub policy_mask: u32,
+    /// With [`RC_MAX_ATTEMPTS`].
+    pub max_attempts: u32,
+    /// Zero.
+    pub reserved0: u32,
+    /// With [`RC_LEASE`]; 0: off.
+    pub lease_ns: u64,
+    /// With [`RC_NO_SERVER`]; 0: queue for ever.
+    pub no_server_ns: u64,
     /// Zero.
     pub reserved: u64,
 }
@@ -512,6 +571,87 @@ pub struct Reset {
     pub reserved: u64,
 }
 
+/// [`Resize::flags`]: shrink although it is open, or below the end of a partition.
+pub const RZ_FORCE: u32 = 0x1;
+
+/// `struct abuse_resize`: change the capacity of a disk that is there.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resize {
+    /// Size of this struct.
+    pub size: u32,
+    /// `RZ_*`.
+    pub flags: u32,
+    /// A multiple of the logical block, not 0.
+    pub bytes: u64,
+    /// Out.
+    pub old_bytes: u64,
+    /// Zero.
+    pub reserved: [u64; 2],
+}
+
+/// `struct abuse_add`: add a device, empty.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Add {
+    /// Size of this struct.
+    pub size: u32,
+    /// None yet.
+    pub flags: u32,
+    /// N of /dev/abctlN, or [`ANY_NUMBER`]; out: N.
+    pub number: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Out: of the device.
+    pub sequence: u64,
+    /// Letters, digits and `._+-`, NUL-terminated; empty: none.
+    pub name: [u8; NAME_SIZE],
+    /// Zero.
+    pub reserved1: u64,
+}
+
+/// All zero; `derive` knows no arrays of this length.
+impl Default for Add {
+    fn default() -> Self {
+        Add {
+            size: 0,
+            flags: 0,
+            number: 0,
+            reserved: 0,
+            sequence: 0,
+            name: [0; NAME_SIZE],
+            reserved1: 0,
+        }
+    }
+}
+
+/// [`Remove::flags`]: even when open, mounted, or with requests pending.
+pub const RM_FORCE: u32 = 0x1;
+
+/// `struct abuse_remove`: remove a device with its disk and its control node.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remove {
+    /// Size of this struct.
+    pub size: u32,
+    /// `RM_*`.
+    pub flags: u32,
+    /// N of /dev/abctlN.
+    pub number: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Of the device that is meant; 0: whichever has the number.
+    pub sequence: u64,
+    /// How long to wait until it is gone.
+    pub timeout_ns: u64,
+    /// Out: requests ended with EIO.
+    pub failed: u32,
+    /// Out: requests still in the middle of a copy.
+    pub draining: u32,
+    /// Zero.
+    pub reserved1: [u64; 2],
+}
+
 /// Number of an ioctl of type 'A' that reads and writes a struct of `size` bytes:
 /// `_IOWR` of `asm-generic/ioctl.h`.
 const fn iowr(nr: u32, size: usize) -> u32 {
@@ -530,6 +670,12 @@ pub const IOC_REQUEUE: u32 = iowr(0x29, size_of::<Requeue>());
 pub const IOC_RECONNECT: u32 = iowr(0x2a, size_of::<Reconnect>());
 /// v2: [`Reset`].
 pub const IOC_RESET: u32 = iowr(0x2b, size_of::<Reset>());
+/// v2, on /dev/abuse-control: [`Add`].
+pub const IOC_ADD: u32 = iowr(0x2c, size_of::<Add>());
+/// v2, on /dev/abuse-control: [`Remove`].
+pub const IOC_REMOVE: u32 = iowr(0x2d, size_of::<Remove>());
+/// v2: [`Resize`].
+pub const IOC_RESIZE: u32 = iowr(0x2e, size_of::<Resize>());
 
 // The sizes of abuse.h; the test in `abuse/tests/abi.rs` compares every field.
 const _: () = assert!(size_of::<Info>() == 48);
@@ -539,8 +685,11 @@ const _: () = assert!(size_of::<Done>() == 32);
 const _: () = assert!(size_of::<Take>() == 48);
 const _: () = assert!(size_of::<Exchange>() == 88);
 const _: () = assert!(size_of::<Setup>() == 128);
-const _: () = assert!(size_of::<OpStats>() == 48);
-const _: () = assert!(size_of::<Status>() == 544);
+const _: () = assert!(size_of::<OpStats>() == 64);
+const _: () = assert!(size_of::<Status>() == 704);
 const _: () = assert!(size_of::<Requeue>() == 56);
-const _: () = assert!(size_of::<Reconnect>() == 32);
+const _: () = assert!(size_of::<Reconnect>() == 64);
 const _: () = assert!(size_of::<Reset>() == 32);
+const _: () = assert!(size_of::<Resize>() == 40);
+const _: () = assert!(size_of::<Add>() == 96);
+const _: () = assert!(size_of::<Remove>() == 56);

@@ -3,8 +3,9 @@
  * abuse.h - the contract between the abuse driver and the processes that serve
  * its disks.
  *
- * Every call is an ioctl on the control node of a device, /dev/abctlN; the disk
- * itself is /dev/abuseN. There is no connection: any process may take requests
+ * Every call is an ioctl on the control node of a device, /dev/abctlN, but for
+ * the two on /dev/abuse-control that add and remove devices; the disk itself is
+ * /dev/abuseN. There is no connection: any process may take requests
  * with ABUSE_EXCHANGE, and any process may complete what another one took, for
  * as long as the request's id is current. docs/uapi.md says for each call what
  * goes in, what comes out, which errno means what, and what a crash at that
@@ -106,6 +107,10 @@ enum {
 #define ABUSE_ARENA_ALIGN	4096
 /* abuse_exchange.timeout_ns: wait for ever. */
 #define ABUSE_FOREVER		0xffffffffffffffffULL
+/* abuse_add.number: the lowest that is free. */
+#define ABUSE_ANY_NUMBER	0xffffffffu
+/* Bytes of a device's name, with the NUL behind it. */
+#define ABUSE_NAME_SIZE		64
 
 /* abuse_take.op, and the index of abuse_status.ops[]. */
 enum {
@@ -225,7 +230,7 @@ struct abuse_setup {
 	__u32	logical_block;	/* bytes, a power of two from 512 to 64 KiB (default 4096) */
 	__u32	physical_block;	/* bytes, a power of two, at least logical_block */
 	__u32	io_min;		/* bytes, smallest I/O without a penalty */
-	__u32	io_opt;		/* bytes, best I/O size */
+	__u32	io_opt;		/* bytes, best I/O size: a multiple of physical_block */
 	__u32	max_bytes;	/* bytes of the largest request (default 1 MiB) */
 	__u32	depth;		/* requests per hardware queue (default 128) */
 	__u32	queues;		/* hardware queues (default 1) */
@@ -233,7 +238,7 @@ struct abuse_setup {
 	__u32	features;	/* ABUSE_F_* */
 	__u32	policies;	/* ABUSE_P_* */
 	__u32	max_attempts;	/* deaths after which a request fails; 0: no limit */
-	__u32	discard_granularity;	/* bytes (default logical_block) */
+	__u32	discard_granularity;	/* bytes (default physical_block) */
 	__aligned_u64 lease_ns;		/* re-offer what was taken longer ago, within the fencing rule; 0: off */
 	__aligned_u64 no_server_ns;	/* fail when the oldest unclaimed request is older; 0: queue for ever */
 	__u32	max_discard_bytes;	/* of one discard, zeroing or erase (default 1 GiB) */
@@ -250,7 +255,7 @@ enum {
 	ABUSE_STATE_GONE	= 4,	/* the device was removed */
 };
 
-/* Per operation, since the last set-up. 48 bytes. */
+/* Per operation, since the last set-up. 64 bytes. */
 struct abuse_op_stats {
 	__aligned_u64 queued;	/* requests that came */
 	__aligned_u64 taken;	/* claims handed out, redeliveries included */
@@ -258,13 +263,15 @@ struct abuse_op_stats {
 	__aligned_u64 requeued;	/* claims taken back */
 	__aligned_u64 failed;	/* requests that ended with an error */
 	__aligned_u64 bytes;	/* of the requests in done */
+	__aligned_u64 total_ns;	/* from arrival to completion of the requests in done, added up */
+	__aligned_u64 service_ns;	/* of that, in the hands of the worker that held the request last */
 };
 
 /* abuse_status.abi_features */
 #define ABUSE_ABI_EXCHANGE	0x1
 #define ABUSE_ABI_V1		0x2
 
-/* Everything about one device. Needs no write access. 544 bytes. */
+/* Everything about one device. Needs no write access. 704 bytes. */
 struct abuse_status {
 	__u32	size;		/* in: sizeof(struct abuse_status) */
 	__u32	abi_version;	/* ABUSE_ABI_VERSION */
@@ -287,6 +294,7 @@ struct abuse_status {
 	struct abuse_setup config;	/* as the driver adjusted it; 0 when not set up */
 	struct abuse_op_stats ops[ABUSE_OP_COUNT];
 	char	driver[32];	/* version of the driver, NUL-terminated */
+	char	name[ABUSE_NAME_SIZE];	/* as it was added, NUL-terminated; empty: none */
 };
 
 /* abuse_requeue.flags: which taken requests; several selectors must all hold. */
@@ -319,10 +327,14 @@ struct abuse_requeue {
 #define ABUSE_RC_FORCE		0x1	/* modifying requests of living owners too */
 #define ABUSE_RC_READ_ONLY	0x2	/* make the disk read-only */
 #define ABUSE_RC_READ_WRITE	0x4	/* make the disk writable again */
+#define ABUSE_RC_MAX_ATTEMPTS	0x8	/* max_attempts as said here */
+#define ABUSE_RC_LEASE		0x10	/* lease_ns as said here */
+#define ABUSE_RC_NO_SERVER	0x20	/* no_server_ns as said here */
 
 /*
- * Begin a new epoch: offer everything taken again, as ABUSE_RQ_ALL does. EBUSY, and
- * no new epoch, if living writers kept all there was. 32 bytes.
+ * Begin a new epoch: change what is asked for, and offer everything taken again, as
+ * ABUSE_RQ_ALL does, by the policies as they are then. EBUSY, no new epoch and nothing
+ * changed, if living writers kept all there was. What is not to change is 0. 64 bytes.
  */
 struct abuse_reconnect {
 	__u32	size;		/* in: sizeof(struct abuse_reconnect) */
@@ -331,6 +343,12 @@ struct abuse_reconnect {
 	__u32	new_epoch;	/* out */
 	__u32	requeued;	/* out */
 	__u32	refused;	/* out */
+	__u32	policies;	/* in: ABUSE_P_*, of those in policy_mask */
+	__u32	policy_mask;	/* in: ABUSE_P_* that become as in policies */
+	__u32	max_attempts;	/* in: with ABUSE_RC_MAX_ATTEMPTS */
+	__u32	reserved0;
+	__aligned_u64 lease_ns;	/* in: with ABUSE_RC_LEASE; 0: off */
+	__aligned_u64 no_server_ns;	/* in: with ABUSE_RC_NO_SERVER; 0: queue for ever */
 	__aligned_u64 reserved;
 };
 
@@ -351,11 +369,61 @@ struct abuse_reset {
 	__aligned_u64 reserved;
 };
 
+/* abuse_resize.flags */
+#define ABUSE_RZ_FORCE		0x1	/* shrink although it is open, or below the end of a partition */
+
+/*
+ * Change the capacity of a disk that is there. Growing is always allowed; EBUSY if
+ * shrinking would take from whoever has the disk open, or from a partition. 40 bytes.
+ */
+struct abuse_resize {
+	__u32	size;		/* in: sizeof(struct abuse_resize) */
+	__u32	flags;		/* in: ABUSE_RZ_* */
+	__aligned_u64 bytes;	/* in: a multiple of logical_block, not 0 */
+	__aligned_u64 old_bytes;	/* out */
+	__aligned_u64 reserved[2];
+};
+
+/* Add a device, empty. On /dev/abuse-control. 96 bytes. */
+struct abuse_add {
+	__u32	size;		/* in: sizeof(struct abuse_add) */
+	__u32	flags;		/* in: none yet */
+	__u32	number;		/* in: N of /dev/abctlN, or ABUSE_ANY_NUMBER; out: N */
+	__u32	reserved;
+	__aligned_u64 sequence;	/* out: of the device, for ABUSE_REMOVE */
+	char	name[ABUSE_NAME_SIZE];	/* in: letters, digits and ._+-, NUL-terminated; empty: none */
+	__aligned_u64 reserved1;
+};
+
+/* abuse_remove.flags */
+#define ABUSE_RM_FORCE		0x1	/* even when open, mounted, or with requests pending */
+
+/*
+ * Remove a device with its disk, as ABUSE_RESET2 does, and its control node. On
+ * /dev/abuse-control. ESTALE if the number has come to another device. 56 bytes.
+ */
+struct abuse_remove {
+	__u32	size;		/* in: sizeof(struct abuse_remove) */
+	__u32	flags;		/* in: ABUSE_RM_* */
+	__u32	number;		/* in */
+	__u32	reserved;
+	__aligned_u64 sequence;	/* in: of the device that is meant; 0: whichever has the number */
+	__aligned_u64 timeout_ns;	/* in: 0: do not wait until it is gone; ABUSE_FOREVER */
+	__u32	failed;		/* out: requests ended with EIO */
+	__u32	draining;	/* out: requests still in the middle of a copy */
+	__aligned_u64 reserved1[2];
+};
+
 #define ABUSE_STATUS		_IOWR('A', 0x26, struct abuse_status)
 #define ABUSE_SETUP		_IOWR('A', 0x27, struct abuse_setup)
 #define ABUSE_EXCHANGE		_IOWR('A', 0x28, struct abuse_exchange)
 #define ABUSE_REQUEUE		_IOWR('A', 0x29, struct abuse_requeue)
 #define ABUSE_RECONNECT		_IOWR('A', 0x2a, struct abuse_reconnect)
 #define ABUSE_RESET2		_IOWR('A', 0x2b, struct abuse_reset)
+/* On /dev/abuse-control: */
+#define ABUSE_ADD		_IOWR('A', 0x2c, struct abuse_add)
+#define ABUSE_REMOVE		_IOWR('A', 0x2d, struct abuse_remove)
+/* On /dev/abctlN again: */
+#define ABUSE_RESIZE		_IOWR('A', 0x2e, struct abuse_resize)
 
 #endif /* ABUSE_H */

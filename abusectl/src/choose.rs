@@ -8,14 +8,14 @@ use abuse::{Device, State, Status};
 
 use crate::errno::{EACCES, EBUSY, EINPROGRESS, ENODEV, ENOENT, ENXIO, EPERM, ETIMEDOUT};
 use crate::failure::{Code, Failure};
-use crate::parse::dev;
+use crate::parse::dev::{self, Target};
 
 /// The argument DEV of most verbs.
 #[derive(Debug, clap::Args)]
 pub struct Dev {
-    /// /dev/abctlN, /dev/abuseN or N; may be left out where exactly one device makes sense
+    /// /dev/abctlN, /dev/abuseN, N or its name; may be left out where exactly one device makes sense
     #[arg(value_name = "DEV", value_parser = dev::dev)]
-    pub number: Option<u32>,
+    pub target: Option<Target>,
 }
 
 /// Which device is meant when none is named and there are several.
@@ -36,19 +36,18 @@ pub enum Access {
     Write,
 }
 
-/// Opens the device `number`, or the only one that makes sense.
-pub fn open(number: Option<u32>, want: Want, access: Access) -> Result<Device, Failure> {
-    let number = match number {
-        Some(number) => number,
-        None => only(want)?,
+/// Opens the device that is meant, or the only one that makes sense.
+pub fn open(target: Option<&Target>, want: Want, access: Access) -> Result<Device, Failure> {
+    let path = match target {
+        Some(target) => target.to_string(),
+        None => Target::Number(only(want)?).to_string(),
     };
-    let path = format!("/dev/abctl{number}");
     let opened = match access {
         Access::Read => Device::open_read_only(&path),
         Access::Write => Device::open(&path),
     };
     opened.map_err(|error| match error.errno() {
-        Some(ENOENT | ENXIO | ENODEV) => no_device(&path),
+        Some(ENOENT | ENXIO | ENODEV) => no_device(&path, &error),
         Some(EACCES | EPERM) => Failure::new(Code::Failed, &error)
             .hint("Run it as root, or as a member of the group that owns the node (disk)."),
         _ => error.into(),
@@ -58,13 +57,14 @@ pub fn open(number: Option<u32>, want: Want, access: Access) -> Result<Device, F
 fn only(want: Want) -> Result<u32, Failure> {
     let numbers = Device::numbers()?;
     match numbers[..] {
-        [] => return Err(no_device("/dev/abctl0")),
+        [] => return Err(none_at_all()),
         [number] => return Ok(number),
         _ => (),
     }
     let mut fitting = Vec::new();
     for &number in &numbers {
-        let set_up = open(Some(number), want, Access::Read)?.status()?.state != State::Empty;
+        let target = Target::Number(number);
+        let set_up = open(Some(&target), want, Access::Read)?.status()?.state != State::Empty;
         if set_up == (want == Want::SetUp) {
             fitting.push(number);
         }
@@ -101,13 +101,26 @@ pub fn driver_is_loaded() -> bool {
 pub const LOAD_HINT: &str =
     "Load the driver: modprobe abuse. If it is not installed: make && sudo make install.";
 
-/// A device that is not there.
-pub fn no_device(path: &str) -> Failure {
-    let failure = Failure::new(Code::NoDevice, format!("{path}: No such file or directory"));
+/// A device that is not there, as the system said.
+fn no_device(path: &str, error: &abuse::Error) -> Failure {
+    let what = match path.starts_with('/') {
+        true => format!("{path}: No such file or directory"),
+        false => error.to_string(),
+    };
+    let failure = Failure::new(Code::NoDevice, what);
     match driver_is_loaded() {
         true => failure.hint(
             "The driver is loaded, but has no such device; 'abusectl list' shows what there is.",
         ),
+        false => failure.hint(LOAD_HINT),
+    }
+}
+
+/// There is not one device.
+pub fn none_at_all() -> Failure {
+    let failure = Failure::new(Code::NoDevice, "there are no devices");
+    match driver_is_loaded() {
+        true => failure.hint("Add one: abusectl add"),
         false => failure.hint(LOAD_HINT),
     }
 }
@@ -189,6 +202,6 @@ mod tests {
 
     #[test]
     fn a_missing_device_says_how_to_get_one() {
-        assert_eq!(no_device("/dev/abctl0").code(), Code::NoDevice);
+        assert_eq!(none_at_all().code(), Code::NoDevice);
     }
 }

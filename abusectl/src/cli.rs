@@ -10,8 +10,9 @@ use crate::out;
 use crate::verb;
 
 const DEVICES: &str = "\
-DEV is /dev/abctlN, /dev/abuseN or N. It may be left out where exactly one device makes sense:
-when there is only one, or when exactly one is set up (for setup: exactly one is not).";
+DEV is /dev/abctlN, /dev/abuseN, N, or the name the device was added under. It may be left out
+where exactly one device makes sense: when there is only one, or when exactly one is set up (for
+setup: exactly one is not).";
 
 /// Set up, inspect, reset and serve block devices whose requests any process can serve
 #[derive(Debug, Parser)]
@@ -30,6 +31,8 @@ pub enum Verb {
     List(verb::list::Args),
     /// Show everything about a device
     Info(verb::info::Args),
+    /// Show what the disks do, again and again
+    Top(verb::top::Args),
     /// Give a device its size and its policies: make the disk
     Setup(verb::setup::Args),
     /// Offer everything taken again, as after a crash of all workers
@@ -38,6 +41,16 @@ pub enum Verb {
     Requeue(verb::requeue::Args),
     /// End everything pending with an error and remove the disk
     Reset(verb::reset::Args),
+    /// Wait until nothing is pending
+    Drain(verb::drain::Args),
+    /// Look for partitions
+    Partscan(verb::partscan::Args),
+    /// Make the disk larger or smaller
+    Resize(verb::resize::Args),
+    /// Add a device
+    Add(verb::add::Args),
+    /// Remove devices, with their disks
+    Remove(verb::remove::Args),
     /// Take a request by hand
     Get(verb::get::Args),
     /// Complete a request by hand, whoever took it
@@ -53,6 +66,9 @@ pub enum Verb {
     /// Write the man pages into a directory
     #[command(hide = true)]
     Man(verb::man::Args),
+    /// Make what was written to a disk durable
+    #[command(hide = true)]
+    Flush(verb::flush::Args),
 }
 
 impl Verb {
@@ -61,10 +77,16 @@ impl Verb {
         match self {
             Verb::List(args) => verb::list::run(&args),
             Verb::Info(args) => verb::info::run(&args),
+            Verb::Top(args) => verb::top::run(&args),
             Verb::Setup(args) => verb::setup::run(&args),
             Verb::Reconnect(args) => verb::reconnect::run(&args),
             Verb::Requeue(args) => verb::requeue::run(&args),
             Verb::Reset(args) => verb::reset::run(&args),
+            Verb::Drain(args) => verb::drain::run(&args),
+            Verb::Partscan(args) => verb::partscan::run(&args),
+            Verb::Resize(args) => verb::resize::run(&args),
+            Verb::Add(args) => verb::add::run(&args),
+            Verb::Remove(args) => verb::remove::run(&args),
             Verb::Get(args) => verb::get::run(&args),
             Verb::Put(args) => verb::put::run(&args),
             Verb::Poll(args) => verb::poll::run(&args),
@@ -72,6 +94,7 @@ impl Verb {
             Verb::Version(args) => verb::version::run(&args),
             Verb::Completions(args) => verb::completions::run(&args),
             Verb::Man(args) => verb::man::run(&args),
+            Verb::Flush(args) => verb::flush::run(&args),
         }
     }
 }
@@ -106,9 +129,25 @@ pub fn parse() -> Result<Cli, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_definitions_are_sound() {
         command().debug_assert();
+    }
+
+    proptest! {
+        #[test]
+        fn fuzzed_command_lines_are_understood_or_refused(
+            words in proptest::collection::vec(
+                "list|info|setup|reconnect|requeue|reset|get|put|poll|server|version|completions|help|--?(json|force|all|owner|pid|id|older|backend|threads|timeout|detach|help|[a-z]{1,9})(=[-0-9a-z:,/.]{0,10})?|(/dev/)?(abctl|abuse)?[0-9]{1,4}|[a-z]{1,6}=[0-9]{1,6}[KMG]?|ok|zero|null|ram:[a-z]{0,3}|\\PC{0,6}",
+                0..7,
+            )
+        ) {
+            let words = std::iter::once("abusectl".to_string()).chain(words);
+            if let Err(error) = Cli::try_parse_from(words) {
+                prop_assert!(!error.render().to_string().is_empty());
+            }
+        }
     }
 }

@@ -10,6 +10,10 @@ pub const ENOENT: i32 = 2;
 pub const EINTR: i32 = 4;
 /// The device is not set up.
 pub const ENXIO: i32 = 6;
+/// There is one already.
+pub const EEXIST: i32 = 17;
+/// Another one by now.
+pub const ESTALE: i32 = 116;
 /// Permission denied.
 pub const EACCES: i32 = 13;
 /// In use.

@@ -35,6 +35,16 @@ pub fn age(age: Duration) -> String {
     }
 }
 
+/// `0`, `0.4`, `9.9`, `10`, `12345`: a decimal where it says something.
+pub fn rate(rate: f64) -> String {
+    let tenths = (rate * 10.0).round();
+    match tenths {
+        0.0 => "0".into(),
+        _ if tenths < 100.0 => format!("{:.1}", tenths / 10.0),
+        _ => format!("{rate:.0}"),
+    }
+}
+
 /// `1 request`, `2 requests`.
 pub fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
@@ -78,6 +88,20 @@ mod tests {
             assert_eq!(age(Duration::from_millis(millis)), text);
         }
         assert_eq!(age(Duration::from_micros(850)), "850us");
+    }
+
+    #[test]
+    fn rates_have_a_decimal_where_it_says_something() {
+        for (per_second, text) in [
+            (0.0, "0"),
+            (0.04, "0"),
+            (0.06, "0.1"),
+            (9.94, "9.9"),
+            (9.96, "10"),
+            (12_345.6, "12346"),
+        ] {
+            assert_eq!(rate(per_second), text);
+        }
     }
 
     proptest! {

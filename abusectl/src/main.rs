@@ -17,6 +17,7 @@ mod human;
 mod logging;
 mod out;
 mod parse;
+mod stop;
 mod table;
 mod users;
 mod verb;

@@ -26,6 +26,12 @@ pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// Shows how far it has come on the terminal, in place of what was shown before.
+pub fn progress(line: &str) {
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "\r{line}\x1b[K").and_then(|()| stderr.flush());
+}
+
 /// Prints a line to stderr. When that fails there is nobody left to tell.
 pub fn complain(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");

@@ -37,6 +37,8 @@ pub enum Cell {
     Bool(bool),
     /// An age: for people, or seconds.
     Age(Duration),
+    /// So many per second.
+    Rate(f64),
 }
 
 /// What is printed of a table, and how.
@@ -227,6 +229,7 @@ impl Cell {
             Cell::Number(n) => vec![n.to_string()],
             Cell::Bool(b) => vec![u8::from(*b).to_string()],
             Cell::Age(age) => vec![human::age(*age)],
+            Cell::Rate(rate) => vec![human::rate(*rate)],
         }
     }
 
@@ -239,6 +242,8 @@ impl Cell {
             Cell::Bytes(n) | Cell::Number(n) => (*n).into(),
             Cell::Bool(b) => (*b).into(),
             Cell::Age(age) => seconds(*age).into(),
+            // Digits behind those would only say how exactly the clock was read.
+            Cell::Rate(rate) => ((rate * 1000.0).round() / 1000.0).into(),
         }
     }
 }

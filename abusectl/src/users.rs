@@ -40,6 +40,13 @@ impl Users {
     }
 }
 
+/// The nodes of the partitions of /dev/abuse`number`.
+pub fn partitions(number: u32) -> Vec<String> {
+    let disk = PathBuf::from(format!("/sys/block/abuse{number}"));
+    let parts = parts(&disk, number).into_iter().skip(1);
+    parts.map(|part| part.node).collect()
+}
+
 /// The disk, or one of its partitions.
 struct Part {
     node: String,
@@ -155,6 +162,7 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// A directory that is removed when the test ends.
     struct Tree(PathBuf);
@@ -224,5 +232,18 @@ mod tests {
     fn odd_escapes_are_kept_as_they_are() {
         assert_eq!(unescape("a\\040b\\011\\x\\"), "a b\t\\x\\");
         assert_eq!(unescape("\\777"), "\\777");
+    }
+
+    proptest! {
+        #[test]
+        fn fuzzed_mount_and_swap_tables_name_only_what_they_hold(
+            text in "(([0-9]{1,3} [0-9]{1,3} 2(5|6):[0-9] / /[a-z\\\\0-7]{0,9} \\PC{0,5}( - )?[a-z]{0,4} (/dev/abuse0|\\PC{0,4}) rw|\\PC{0,9})\n){0,6}"
+        ) {
+            let parts = [Part { node: "/dev/abuse0".into(), numbers: "25:0".into(), sysfs: PathBuf::new() }];
+            for found in mounts(&text, &parts).into_iter().chain(swaps(&text, &parts)) {
+                prop_assert!(text.contains("25:0") || text.contains("abuse0"), "{}", found);
+            }
+            prop_assert!(unescape(&text).len() <= text.len() * 3);
+        }
     }
 }

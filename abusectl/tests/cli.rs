@@ -27,13 +27,19 @@ fn driver_is_loaded() -> bool {
     std::path::Path::new("/sys/module/abuse").exists()
 }
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 18] = [
     "list",
     "info",
+    "top",
     "setup",
     "reconnect",
     "requeue",
     "reset",
+    "drain",
+    "partscan",
+    "resize",
+    "add",
+    "remove",
     "get",
     "put",
     "poll",
@@ -94,7 +100,7 @@ fn usage_errors_exit_with_2_and_say_what_was_meant() {
         (&["list", "-J", "--raw"], "cannot be used with"),
         (
             &["info", "/dev/sda"],
-            "a device is /dev/abctlN, /dev/abuseN or N",
+            "a device is /dev/abctlN, /dev/abuseN, N, or its name",
         ),
         (&["setup", "0", "sise=1G"], "did you mean 'size'?"),
         (&["setup", "0", "size=1G,ro,rw"], "exclude each other"),
@@ -153,6 +159,13 @@ fn without_the_driver_every_verb_says_how_to_load_it_and_exits_with_4() {
         &["requeue", "0", "--all"],
         &["reset", "0"],
         &["reset", "--all"],
+        &["resize", "0", "1G"],
+        &["add"],
+        &["add", "7", "--name", "mine"],
+        &["remove", "0"],
+        &["remove", "mine"],
+        &["remove", "--all"],
+        &["info", "mine"],
         &["get", "0"],
         &["put", "0", "0x1"],
         &["poll", "0", "--timeout", "1s"],

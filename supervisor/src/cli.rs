@@ -156,6 +156,7 @@ impl FromStr for Range {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use proptest::prelude::*;
 
     fn run(words: &str) -> Result<Run, clap::Error> {
         let words = format!("abuse-supervisor run {words}");
@@ -197,5 +198,29 @@ mod tests {
         }
         let run = run("--device 0 --stable-after 1ms -- x").unwrap();
         assert_eq!(run.policy().unwrap_err().status, 2);
+    }
+
+    proptest! {
+        #[test]
+        fn fuzzed_ranges_are_in_order_or_refused(text in "[-+]?[0-9]{0,21}(ms|s|m|h|y)?( |\\.){0,3}[0-9]{0,21}(ms|s|min)?|\\PC{0,12}") {
+            if let Ok(range) = text.parse::<Range>() {
+                prop_assert!(range.min <= range.max && !range.min.is_zero());
+            }
+        }
+
+        #[test]
+        fn fuzzed_command_lines_make_a_sound_policy_or_are_refused(
+            words in proptest::collection::vec(
+                "--(device|setup|workers|back-off|stable-after|intensity|period|drain-timeout|syslog|runtime-dir|[a-z]{1,6})(=([0-9]{0,6}(ms|s|min)?(\\.\\.[0-9]{1,5}(ms|s))?|[a-z=0-9]{0,6}))?|--|[0-9]{1,3}|\\PC{0,5}",
+                0..9,
+            )
+        ) {
+            if let Ok(run) = run(&words.join(" ")) {
+                if let Ok(policy) = run.policy() {
+                    prop_assert!(policy.back_off_min <= policy.back_off_max);
+                    prop_assert!(policy.stable_after >= policy.back_off_min);
+                }
+            }
+        }
     }
 }

@@ -176,6 +176,7 @@ impl Manager {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_message_carries_its_true_sender_and_descriptors_do_not_stay() {
@@ -192,5 +193,25 @@ mod tests {
         std::fs::remove_file(&dir).unwrap();
         let all = [true, false].map(|ready| Message { pid: me, ready });
         assert_eq!(messages, all);
+    }
+
+    proptest! {
+        #[test]
+        fn fuzzed_messages_are_ready_when_a_line_says_so_and_hurt_nobody(
+            texts in proptest::collection::vec("((READY|STATUS|MAINPID|FDSTORE|WATCHDOG)?=?[01]?\n?|\\PC{0,9}\n?){0,5}", 1..8)
+        ) {
+            let name = format!("abuse-notify-fuzzed-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            let inbox = Inbox::bind(&path).unwrap();
+            let sender = UnixDatagram::unbound().unwrap();
+            for text in &texts {
+                sender.send_to(text.as_bytes(), &path).unwrap();
+            }
+            let messages = inbox.receive().unwrap();
+            std::fs::remove_file(&path).unwrap();
+            let said: Vec<bool> = texts.iter().map(|text| text.split('\n').any(|line| line == "READY=1")).collect();
+            let heard: Vec<bool> = messages.iter().map(|message| message.ready).collect();
+            prop_assert_eq!(heard, said);
+        }
     }
 }

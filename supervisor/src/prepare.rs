@@ -14,7 +14,7 @@ pub fn parse(keys: &[String]) -> Result<Option<Setup>, Failure> {
     }
     match setup_keys::plan(keys) {
         Ok(Plan::Setup(setup)) => Ok(Some(setup)),
-        Ok(Plan::Reconnect { .. }) => Err(Failure::usage(
+        Ok(Plan::Reconnect(_)) => Err(Failure::usage(
             "--setup: 'reconnect' has no place here: a device that is set up is kept as it is"
                 .into(),
         )),
@@ -88,6 +88,7 @@ fn failure(error: abuse::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_keys_are_those_of_abusectl_without_reconnect() {
@@ -101,6 +102,17 @@ mod tests {
             let failure = parse(text).unwrap_err();
             assert_eq!(failure.status, 2);
             assert!(failure.error.to_string().contains(why));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fuzzed_setups_are_understood_or_wrong_usage(
+            keys in proptest::collection::vec("(size|bs|ro|reconnect|lease|[a-z]{1,5})(=[0-9]{0,20}[KMGs]?)?(,\\PC{0,4})?", 0..4)
+        ) {
+            if let Err(failure) = parse(&keys) {
+                prop_assert_eq!(failure.status, 2);
+            }
         }
     }
 }

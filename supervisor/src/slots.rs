@@ -286,6 +286,12 @@ fn has_open(pid: u32, file: &File) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// Up to the last end of a line.
+    fn keep_lines(text: &str) -> &str {
+        &text[..text.rfind('\n').map_or(0, |end| end + 1)]
+    }
 
     #[test]
     fn a_record_cut_off_in_the_middle_says_what_was_whole() {
@@ -302,5 +308,18 @@ mod tests {
         let me = std::process::id();
         assert_eq!(start_time(me).unwrap(), start_time(me).unwrap());
         assert!(start_time(me).unwrap() > start_time(1).unwrap());
+    }
+
+    proptest! {
+        #[test]
+        fn fuzzed_records_say_what_is_whole_and_nothing_else(
+            text in "((token=|pid=|start=|ready|=)?(0x)?[-+]?[0-9a-f]{0,20}(ready)?[\n\r]{0,2}|\\PC{0,6}\n){0,8}"
+        ) {
+            let record = Record::parse(&text);
+            prop_assert!(record.token != Some(0));
+            prop_assert!(!record.ready || text.lines().any(|line| line == "ready"));
+            // A line that is still being written changes nothing.
+            prop_assert_eq!(Record::parse(&format!("{}pid=7", keep_lines(&text))), record);
+        }
     }
 }

@@ -21,6 +21,7 @@ impl WorkItem<TEARDOWN> for Device {
             return;
         };
         let remains = remains.take();
+        this.announce(&life);
         drop(life);
         let Some((disk, module)) = remains else {
             return;
@@ -32,7 +33,14 @@ impl WorkItem<TEARDOWN> for Device {
         this.retire();
         // Before it is said that all is over: the module's exit waits for this work.
         drop(module);
-        *this.life.lock() = Life::Empty;
+        let mut life = this.life.lock();
+        *life = Life::Empty;
+        if this.is_gone() {
+            this.bury();
+        } else {
+            this.announce(&life);
+        }
+        drop(life);
         this.settled.notify_all();
         this.wake(Wake::everybody());
     }
@@ -54,6 +62,7 @@ impl WorkItem<WELCOME> for Device {
             }
             _ => return,
         };
+        this.announce(&life);
         drop(life);
         disk.announce(c"ABUSE_STATE=live");
         disk.scan(look);
@@ -70,23 +79,24 @@ impl WorkItem<WATCH> for Device {
         const LOOKS: u64 = 4;
         /// Nanoseconds between two looks, at least.
         const SHORTEST: u64 = 1_000_000;
+        let limits = |life: &Life| match life {
+            Life::Ready { shape, .. } => Some((shape.lease_ns, shape.no_server_ns)),
+            _ => None,
+        };
         let mut life = this.life.lock();
-        loop {
-            let Life::Ready { shape, .. } = &*life else {
-                return;
-            };
-            let (lease, no_server) = (shape.lease_ns, shape.no_server_ns);
-            let limits = [lease, no_server].into_iter().filter(|&limit| limit > 0);
-            let Some(least) = limits.min() else {
+        while let Some((lease, no_server)) = limits(&life) {
+            let there = [lease, no_server].into_iter().filter(|&limit| limit > 0);
+            let Some(least) = there.min() else {
                 return;
             };
             let pause = (least / LOOKS).max(SHORTEST);
             let left = jiffies_left(task::now().saturating_add(pause)).unwrap_or(1);
             // Back early when the life cycle goes on.
             let _ = this.settled.wait_interruptible_timeout(&mut life, left);
-            if !matches!(&*life, Life::Ready { .. }) {
+            // They may have been changed meanwhile.
+            let Some((lease, no_server)) = limits(&life) else {
                 return;
-            }
+            };
             drop(life);
             if lease > 0 {
                 this.requeue(Why::Expired, |held| held.held_for >= lease);

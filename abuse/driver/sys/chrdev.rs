@@ -4,13 +4,16 @@
 //!
 //! C headers: `include/linux/cdev.h`, `include/linux/device/class.h`, `include/linux/fs.h`.
 
+use super::attributes::{Groups, Variable};
 use core::marker::PhantomData;
+use core::ptr::NonNull;
 use kernel::bindings;
 use kernel::error::{from_err_ptr, to_result};
-use kernel::ffi::{c_int, c_long, c_uint, c_ulong};
+use kernel::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
 use kernel::fs::File;
 use kernel::prelude::*;
 use kernel::sync::poll::PollTable;
+use kernel::sync::Arc;
 use kernel::types::Opaque;
 
 /// `FMODE_WRITE`; checked by static_assert in helpers.c, as the poll bits below.
@@ -18,6 +21,8 @@ const FMODE_WRITE: u32 = 0x2;
 
 /// Something can be taken now.
 pub(crate) const POLL_IN: u32 = 0x1 | 0x40;
+/// There is no device any more.
+pub(crate) const POLL_ERR: u32 = 0x8;
 /// There is no disk.
 pub(crate) const POLL_HUP: u32 = 0x10;
 /// Something is pending: what the driver of 2009 said.
@@ -29,8 +34,10 @@ pub(crate) trait Node: Send + Sync + Sized + 'static {
     fn open(minor: u32, writable: bool) -> Result<KBox<Self>>;
     /// An ioctl; `compat` if the caller is a 32-bit program.
     fn ioctl(&self, command: u32, argument: u64, compat: bool) -> Result<isize>;
-    /// What can be done now.
-    fn poll(&self, file: &File, table: &PollTable<'_>) -> u32;
+    /// What can be done now. By default nothing ever happens.
+    fn poll(&self, _file: &File, _table: &PollTable<'_>) -> u32 {
+        0
+    }
     /// The node is closed for good: no thread is inside any of the calls above.
     fn release(self: KBox<Self>);
 }
@@ -38,35 +45,60 @@ pub(crate) trait Node: Send + Sync + Sized + 'static {
 /// Minor numbers a module may use.
 pub(crate) const MINORS: u32 = 1 << 20;
 
-/// A range of control nodes of class `abuse`, gone when dropped.
+/// The class `abuse` in sysfs.
 ///
 /// # Invariants
 ///
-/// `cdev` was added for `dev` and the minors after it, and `class` created.
-pub(crate) struct Nodes<T: Node> {
+/// The pointer is a class that was created, and is destroyed only by drop.
+pub(crate) struct Class(*mut bindings::class);
+
+// SAFETY: A class may be used from any thread.
+unsafe impl Send for Class {}
+// SAFETY: As above.
+unsafe impl Sync for Class {}
+
+impl Class {
+    /// Makes it.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        // SAFETY: The name is static.
+        let class = from_err_ptr(unsafe { bindings::class_create(c"abuse".as_char_ptr()) })?;
+        // INVARIANT: Just created.
+        Ok(Arc::new(Class(class), GFP_KERNEL)?)
+    }
+}
+
+impl Drop for Class {
+    fn drop(&mut self) {
+        // SAFETY: Created, by the type invariant.
+        unsafe { bindings::class_destroy(self.0) };
+    }
+}
+
+/// A range of character devices that can be opened, until it is dropped.
+///
+/// # Invariants
+///
+/// `cdev` was added for the region.
+pub(crate) struct Nodes {
     cdev: Pin<KBox<Opaque<bindings::cdev>>>,
-    class: *mut bindings::class,
-    dev: bindings::dev_t,
-    _node: PhantomData<T>,
+    region: Region,
+    class: Arc<Class>,
 }
 
 // SAFETY: All of it may be used from any thread.
-unsafe impl<T: Node> Send for Nodes<T> {}
+unsafe impl Send for Nodes {}
 // SAFETY: As above.
-unsafe impl<T: Node> Sync for Nodes<T> {}
+unsafe impl Sync for Nodes {}
 
-impl<T: Node> Nodes<T> {
-    /// Registers the range. No node is visible yet.
-    pub(crate) fn new() -> Result<Self> {
+impl Nodes {
+    /// Registers `count` minor numbers under a name for /proc/devices. No node is visible yet.
+    pub(crate) fn new<T: Node>(class: Arc<Class>, name: &'static CStr, count: u32) -> Result<Self> {
         let mut dev: bindings::dev_t = 0;
         // SAFETY: The name is static.
         to_result(unsafe {
-            bindings::alloc_chrdev_region(&mut dev, 0, MINORS, c"abuse".as_char_ptr())
+            bindings::alloc_chrdev_region(&mut dev, 0, count, name.as_char_ptr())
         })?;
-        let region = Region(dev);
-        // SAFETY: The name is static.
-        let class = from_err_ptr(unsafe { bindings::class_create(c"abuse".as_char_ptr()) })?;
-        let class = Class(class);
+        let region = Region { dev, count };
         // SAFETY: A cdev may be zero before it is initialised.
         let cdev: bindings::cdev = unsafe { core::mem::zeroed() };
         let cdev = KBox::into_pin(KBox::new(Opaque::new(cdev), GFP_KERNEL)?);
@@ -75,65 +107,137 @@ impl<T: Node> Nodes<T> {
         // SAFETY: Initialised above.
         unsafe { (*cdev.get()).owner = crate::THIS_MODULE.as_ptr() };
         // SAFETY: As above, and the region is ours.
-        to_result(unsafe { bindings::cdev_add(cdev.get(), dev, MINORS) })?;
-        let raw = class.0;
-        core::mem::forget((region, class));
-        // INVARIANT: Added and created above.
+        to_result(unsafe { bindings::cdev_add(cdev.get(), dev, count) })?;
+        // INVARIANT: Added above.
         Ok(Nodes {
             cdev,
-            class: raw,
-            dev,
-            _node: PhantomData,
+            region,
+            class,
         })
     }
 
-    /// Makes /dev/abctl`minor` visible.
-    pub(crate) fn publish(&self, minor: u32) -> Result {
-        // SAFETY: The class is valid by the type invariant; the format takes one number.
-        from_err_ptr(unsafe {
-            bindings::device_create(
-                self.class,
+    /// Makes the node of a minor number visible in /dev and in sysfs, where `%u` in `format` is the
+    /// number and the files of `groups` say something of `data`.
+    pub(crate) fn publish<T: Send + Sync + 'static>(
+        &self,
+        minor: u32,
+        format: &'static CStr,
+        data: Arc<T>,
+        groups: Arc<Groups<T>>,
+    ) -> Result<Visible<T>> {
+        let of: *const T = &*data;
+        let device = self.create(minor, format, of.cast_mut().cast(), groups.as_ptr())?;
+        // INVARIANT: Registered just now, with these data and groups.
+        Ok(Visible {
+            device,
+            _files: Some((data, groups)),
+            _class: self.class.clone(),
+        })
+    }
+
+    /// The same without files in sysfs.
+    pub(crate) fn publish_bare(&self, minor: u32, format: &'static CStr) -> Result<Visible<()>> {
+        let none = core::ptr::null_mut();
+        let device = self.create(minor, format, none, core::ptr::null_mut())?;
+        // INVARIANT: Registered just now.
+        Ok(Visible {
+            device,
+            _files: None,
+            _class: self.class.clone(),
+        })
+    }
+
+    /// Registers a device. What `data` and `groups` point to must outlive it.
+    fn create(
+        &self,
+        minor: u32,
+        format: &'static CStr,
+        data: *mut c_void,
+        groups: *mut *const bindings::attribute_group,
+    ) -> Result<NonNull<bindings::device>> {
+        // SAFETY: The class is valid by its invariant; the formats take one number or none; the rest
+        // is for the callers, who keep it in `Visible`.
+        let device = from_err_ptr(unsafe {
+            bindings::device_create_with_groups(
+                self.class.0,
                 core::ptr::null_mut(),
-                self.dev | minor,
-                core::ptr::null_mut(),
-                c"abctl%u".as_char_ptr(),
+                self.region.dev | minor,
+                data,
+                groups,
+                format.as_char_ptr(),
                 minor,
             )
         })?;
-        Ok(())
-    }
-
-    /// Makes it invisible again.
-    pub(crate) fn withdraw(&self, minor: u32) {
-        // SAFETY: The class is valid by the type invariant.
-        unsafe { bindings::device_destroy(self.class, self.dev | minor) };
+        NonNull::new(device).ok_or(ENOMEM)
     }
 }
 
-impl<T: Node> Drop for Nodes<T> {
+impl Drop for Nodes {
     fn drop(&mut self) {
         // SAFETY: Added by the type invariant.
         unsafe { bindings::cdev_del(self.cdev.get()) };
-        drop(Class(self.class));
-        drop(Region(self.dev));
     }
 }
 
-struct Region(bindings::dev_t);
+/// A node that is visible until this is dropped, which waits for whoever reads its files.
+///
+/// # Invariants
+///
+/// `device` is registered, and unregistered only by drop. If it has files, `_files` is what they
+/// read and what they are; that goes after the device.
+pub(crate) struct Visible<T> {
+    device: NonNull<bindings::device>,
+    _files: Option<(Arc<T>, Arc<Groups<T>>)>,
+    _class: Arc<Class>,
+}
+
+// SAFETY: A device may be used and unregistered from any thread.
+unsafe impl<T: Send + Sync> Send for Visible<T> {}
+// SAFETY: As above.
+unsafe impl<T: Send + Sync> Sync for Visible<T> {}
+
+impl<T> Visible<T> {
+    /// The device in sysfs, for others to be its children; valid as long as `self`.
+    pub(super) fn device(&self) -> *mut bindings::device {
+        self.device.as_ptr()
+    }
+
+    /// Tells user space that something has changed.
+    pub(crate) fn announce<const N: usize>(&self, variables: &[Variable; N]) {
+        let mut list = [core::ptr::null_mut(); 8];
+        // The last stays null.
+        for (place, variable) in list.iter_mut().take(7).zip(variables) {
+            *place = variable.as_ptr();
+        }
+        let change = bindings::kobject_action_KOBJ_CHANGE;
+        // SAFETY: Registered by the type invariant; the list ends with null, and its strings, which
+        // the callee only reads, with NUL.
+        unsafe {
+            bindings::kobject_uevent_env(
+                &raw mut (*self.device.as_ptr()).kobj,
+                change,
+                list.as_mut_ptr(),
+            )
+        };
+    }
+}
+
+impl<T> Drop for Visible<T> {
+    fn drop(&mut self) {
+        // SAFETY: Registered, by the type invariant.
+        unsafe { bindings::device_unregister(self.device.as_ptr()) };
+    }
+}
+
+struct Region {
+    dev: bindings::dev_t,
+    count: u32,
+}
 
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: Allocated by `Nodes::new`.
-        unsafe { bindings::unregister_chrdev_region(self.0, MINORS) };
-    }
-}
-
-struct Class(*mut bindings::class);
-
-impl Drop for Class {
-    fn drop(&mut self) {
-        // SAFETY: Created by `Nodes::new`.
-        unsafe { bindings::class_destroy(self.0) };
+        unsafe { bindings::unregister_chrdev_region(self.dev, self.count) };
     }
 }
 

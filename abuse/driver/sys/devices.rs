@@ -2,14 +2,13 @@
 
 //! The table of devices: a lock in static memory, which the kernel crate initialises by hand.
 
-use crate::device::Device;
+use crate::table::Table;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::Arc;
 
 kernel::sync::global_lock! {
     // SAFETY: `init` is the first thing the module does.
-    pub(crate) unsafe(uninit) static DEVICES: Mutex<KVec<Arc<Device>>> = KVec::new();
+    pub(crate) unsafe(uninit) static TABLE: Mutex<Table> = Table::new();
 }
 
 /// Makes the table usable. Once.
@@ -19,6 +18,6 @@ pub(crate) fn init() -> Result {
         return Err(EBUSY);
     }
     // SAFETY: Got here once, as the exchange above says.
-    unsafe { DEVICES.init() };
+    unsafe { TABLE.init() };
     Ok(())
 }

@@ -4,6 +4,7 @@
 //!
 //! C headers: `include/linux/blk-mq.h`, `include/linux/blkdev.h`.
 
+use super::chrdev::Visible;
 use super::ffi;
 use super::request::{Request, Status};
 use crate::abi;
@@ -20,6 +21,7 @@ const FEAT_WRITE_CACHE: u32 = 1 << 0;
 const FEAT_FUA: u32 = 1 << 1;
 const FEAT_ROTATIONAL: u32 = 1 << 2;
 const OPEN_READ: u32 = 1 << 0;
+const OPEN_WRITE: u32 = 1 << 1;
 
 /// Where the requests of a disk go.
 pub(crate) trait Queue: Send + Sync + 'static {
@@ -32,11 +34,11 @@ pub(crate) trait Queue: Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// `disk` was added, its tag set is `set`, and its queue data are `data`.
+/// `disk` was added, its tag set is `_set`, and its queue data are `_data`; both go after it.
 pub(crate) struct Disk<T: Queue> {
     disk: NonNull<bindings::gendisk>,
-    set: Pin<KBox<Opaque<bindings::blk_mq_tag_set>>>,
-    data: Arc<T>,
+    _set: TagSet<T>,
+    _data: Arc<T>,
 }
 
 // SAFETY: A gendisk and a tag set may be used and released from any thread.
@@ -45,16 +47,22 @@ unsafe impl<T: Queue> Send for Disk<T> {}
 unsafe impl<T: Queue> Sync for Disk<T> {}
 
 impl<T: Queue> Disk<T> {
-    /// Makes the disk /dev/abuse`number` of a shape that was checked before. Partitions are not
-    /// looked for until [`Disk::scan`].
-    pub(crate) fn new(number: u32, shape: &abi::Setup, data: Arc<T>) -> Result<Self> {
-        let set = TagSet::new::<T>(shape)?;
+    /// Makes the disk /dev/abuse`number` of a shape that was checked before, in sysfs below the node
+    /// that controls it. `tags` were made for this shape. Partitions are not looked for until
+    /// [`DiskRef::scan`].
+    pub(crate) fn new(
+        number: u32,
+        shape: &abi::Setup,
+        set: TagSet<T>,
+        parent: Option<&Visible<T>>,
+        data: Arc<T>,
+    ) -> Result<Self> {
         let mut limits = limits(shape);
         let queue_data: *const T = &*data;
         // SAFETY: The tag set and the limits are valid; `data` outlives the queue.
         let disk = from_err_ptr(unsafe {
             bindings::__blk_mq_alloc_disk(
-                set.get(),
+                set.set.get(),
                 &mut limits,
                 queue_data as *mut _,
                 kernel::static_lock_class!().as_ptr(),
@@ -73,17 +81,16 @@ impl<T: Queue> Disk<T> {
             // SAFETY: As above.
             unsafe { bindings::set_disk_ro(disk, true) };
         }
-        // SAFETY: As above; neither a parent nor attributes.
-        to_result(unsafe {
-            bindings::device_add_disk(core::ptr::null_mut(), disk, core::ptr::null_mut())
-        })?;
+        let parent = parent.map_or(core::ptr::null_mut(), Visible::device);
+        // SAFETY: As above; the parent is registered or none, and there are no attributes.
+        to_result(unsafe { bindings::device_add_disk(parent, disk, core::ptr::null_mut()) })?;
         core::mem::forget(unadded);
         let disk = NonNull::new(disk).ok_or(ENOMEM)?;
         // INVARIANT: Added above.
         Ok(Disk {
             disk,
-            set: set.into_inner(),
-            data,
+            _set: set,
+            _data: data,
         })
     }
 
@@ -115,6 +122,18 @@ impl<T: Queue> Disk<T> {
         Some(result)
     }
 
+    /// Changes the capacity, and tells user space. Waits for nobody.
+    pub(crate) fn set_bytes(&self, bytes: u64) {
+        // SAFETY: Valid by the type invariant.
+        unsafe { bindings::set_capacity_and_notify(self.disk.as_ptr(), bytes >> 9) };
+    }
+
+    /// Where the last partition ends; it may come and go unless openers are excluded.
+    pub(crate) fn partitions_end(&self) -> u64 {
+        // SAFETY: Valid by the type invariant.
+        unsafe { ffi::abuse_disk_partitions_end(self.disk.as_ptr()) }.saturating_mul(512)
+    }
+
     /// Makes the disk read-only, or writable again.
     pub(crate) fn set_read_only(&self, read_only: bool) {
         // SAFETY: Valid by the type invariant.
@@ -137,10 +156,8 @@ impl<T: Queue> Drop for Disk<T> {
         unsafe { bindings::del_gendisk(self.disk.as_ptr()) };
         // SAFETY: Ours; openers hold their own references.
         unsafe { bindings::put_disk(self.disk.as_ptr()) };
-        // SAFETY: `del_gendisk` has taken the queue off the set. `data`, which requests were
-        // given to, is released after this.
-        unsafe { bindings::blk_mq_free_tag_set(self.set.get()) };
-        let _ = &self.data;
+        // `del_gendisk` has taken the queue off the tag set, which is freed now; and then `data`,
+        // which requests were given to, is released.
     }
 }
 
@@ -199,11 +216,22 @@ impl Drop for Unadded {
     }
 }
 
-/// An allocated tag set, freed on drop unless taken out.
-struct TagSet(Option<Pin<KBox<Opaque<bindings::blk_mq_tag_set>>>>);
+/// The tags of a disk, freed on drop.
+///
+/// # Invariants
+///
+/// The tag set is allocated.
+pub(crate) struct TagSet<T: Queue> {
+    set: Pin<KBox<Opaque<bindings::blk_mq_tag_set>>>,
+    _queue: PhantomData<fn(T)>,
+}
 
-impl TagSet {
-    fn new<T: Queue>(shape: &abi::Setup) -> Result<Self> {
+// SAFETY: A tag set may be used and freed from any thread.
+unsafe impl<T: Queue> Send for TagSet<T> {}
+
+impl<T: Queue> TagSet<T> {
+    /// Allocates the tags for a shape; fewer per queue where memory is short.
+    pub(crate) fn new(shape: &abi::Setup) -> Result<Self> {
         // SAFETY: A tag set may be zero before it is allocated.
         let mut set: bindings::blk_mq_tag_set = unsafe { core::mem::zeroed() };
         set.ops = &Ops::<T>::QUEUE;
@@ -216,30 +244,25 @@ impl TagSet {
         let set = KBox::into_pin(KBox::new(Opaque::new(set), GFP_KERNEL)?);
         // SAFETY: Initialised above and pinned.
         to_result(unsafe { bindings::blk_mq_alloc_tag_set(set.get()) })?;
-        Ok(TagSet(Some(set)))
+        // INVARIANT: Allocated above.
+        Ok(TagSet {
+            set,
+            _queue: PhantomData,
+        })
     }
 
-    fn get(&self) -> *mut bindings::blk_mq_tag_set {
-        self.0
-            .as_ref()
-            .map_or(core::ptr::null_mut(), |set| set.get())
-    }
-
-    fn into_inner(mut self) -> Pin<KBox<Opaque<bindings::blk_mq_tag_set>>> {
-        // The option is empty only from here on.
-        match self.0.take() {
-            Some(set) => set,
-            None => kernel::build_error!("a tag set is taken out once"),
-        }
+    /// Hardware queues there are, and requests that each can have.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        let set = self.set.get();
+        // SAFETY: Allocated, by the type invariant; neither changes before it is a disk's.
+        unsafe { ((*set).nr_hw_queues, (*set).queue_depth) }
     }
 }
 
-impl Drop for TagSet {
+impl<T: Queue> Drop for TagSet<T> {
     fn drop(&mut self) {
-        if let Some(set) = self.0.as_ref() {
-            // SAFETY: Allocated by `new`, and no queue uses it.
-            unsafe { bindings::blk_mq_free_tag_set(set.get()) };
-        }
+        // SAFETY: Allocated, by the type invariant; a disk drops it after its queue.
+        unsafe { bindings::blk_mq_free_tag_set(self.set.get()) };
     }
 }
 
@@ -276,6 +299,8 @@ fn limits(shape: &abi::Setup) -> bindings::queue_limits {
     limits.io_min = shape.io_min;
     limits.io_opt = shape.io_opt;
     limits.max_hw_sectors = shape.max_bytes >> 9;
+    // Else the block layer stops at 4 MiB, whatever the hardware takes.
+    limits.max_user_sectors = limits.max_hw_sectors;
     limits.max_segments = shape.max_segments as u16;
     limits.max_segment_size = u32::MAX;
     if !has(abi::F_WRITE_THROUGH) {
@@ -314,6 +339,8 @@ impl<T: Queue> Ops<T> {
         let mut table: bindings::block_device_operations = unsafe { core::mem::zeroed() };
         // Keeps the module while the disk is open.
         table.owner = crate::THIS_MODULE.as_ptr();
+        table.open = Some(Self::open);
+        table.release = Some(Self::release);
         table
     };
 
@@ -323,6 +350,45 @@ impl<T: Queue> Ops<T> {
         table.queue_rq = Some(Self::queue_rq);
         table
     };
+
+    /// Remembers, in the disk's private data, that somebody may write.
+    ///
+    /// # Safety
+    ///
+    /// Called by the block layer only, with a valid disk whose `open_mutex` is held.
+    unsafe extern "C" fn open(
+        disk: *mut bindings::gendisk,
+        mode: bindings::blk_mode_t,
+    ) -> kernel::ffi::c_int {
+        if mode & OPEN_WRITE != 0 {
+            // SAFETY: Valid by the contract, and nobody else uses this field.
+            unsafe { (*disk).private_data = disk.cast() };
+        }
+        0
+    }
+
+    /// The last opener has gone, and one of them may have written: user space should look again at
+    /// what is on the disk. udevd could watch for that by itself, but then it reads the partition
+    /// table in its one main process, and looks at no device at all while this one has no worker.
+    ///
+    /// # Safety
+    ///
+    /// As [`Ops::open`].
+    unsafe extern "C" fn release(disk: *mut bindings::gendisk) {
+        // SAFETY: Valid by the contract.
+        let written = unsafe { !(*disk).private_data.is_null() };
+        // SAFETY: As above.
+        if !written || unsafe { ffi::abuse_disk_openers(disk) } > 0 {
+            return;
+        }
+        // SAFETY: As above.
+        unsafe { (*disk).private_data = core::ptr::null_mut() };
+        // SAFETY: As above.
+        if !unsafe { ffi::abuse_disk_is_dead(disk) } {
+            // SAFETY: As above; the openers' references keep the disk's device.
+            unsafe { bindings::disk_uevent(disk, bindings::kobject_action_KOBJ_CHANGE) };
+        }
+    }
 
     /// # Safety
     ///

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What `helpers.c` offers.
+//! What `helpers.c` and `trace.c` offer.
 
+use super::trace::About;
 use kernel::bindings;
-use kernel::ffi::{c_char, c_uint, c_void};
+use kernel::ffi::{c_char, c_int, c_uint, c_void};
 
 #[allow(
     improper_ctypes,
@@ -35,5 +36,20 @@ extern "C" {
     pub(super) fn abuse_disk_openers(disk: *mut bindings::gendisk) -> c_uint;
     pub(super) fn abuse_disk_suppress_scan(disk: *mut bindings::gendisk, suppress: bool) -> bool;
     pub(super) fn abuse_disk_need_scan(disk: *mut bindings::gendisk, need: bool);
+    pub(super) fn abuse_disk_is_dead(disk: *mut bindings::gendisk) -> bool;
+    /// Where the last partition ends, in sectors.
+    pub(super) fn abuse_disk_partitions_end(disk: *mut bindings::gendisk) -> u64;
     pub(super) fn abuse_disk_uevent_change(disk: *mut bindings::gendisk, state: *mut c_char);
+    pub(super) fn abuse_do_trace_queue(request: *const About, flags: u32);
+    pub(super) fn abuse_do_trace_get(request: *const About, attempt: u32, age: u64, shown: bool);
+    pub(super) fn abuse_do_trace_put(request: *const About, status: u8, refused: c_int);
+    pub(super) fn abuse_do_trace_requeue(
+        request: *const About,
+        new_id: u64,
+        process: *mut bindings::pid,
+        attempt: u32,
+        held: u64,
+        why: u32,
+    );
+    pub(super) fn abuse_do_trace_end(request: *const About, status: u8, age: u64);
 }

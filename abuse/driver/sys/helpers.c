@@ -43,10 +43,12 @@ static_assert((__force u32)BLK_FEAT_WRITE_CACHE == 1u << 0);
 static_assert((__force u32)BLK_FEAT_FUA == 1u << 1);
 static_assert((__force u32)BLK_FEAT_ROTATIONAL == 1u << 2);
 static_assert((__force u32)BLK_OPEN_READ == 1u << 0);
+static_assert((__force u32)BLK_OPEN_WRITE == 1u << 1);
 
 /* sys/chrdev.rs */
 static_assert((__force u32)FMODE_WRITE == 0x2);
 static_assert((__force u32)EPOLLIN == 0x1);
+static_assert((__force u32)EPOLLERR == 0x8);
 static_assert((__force u32)EPOLLHUP == 0x10);
 static_assert((__force u32)EPOLLRDNORM == 0x40);
 static_assert((__force u32)EPOLLMSG == 0x400);
@@ -173,6 +175,25 @@ void abuse_disk_need_scan(struct gendisk *disk, bool need)
 		set_bit(GD_NEED_PART_SCAN, &disk->state);
 	else
 		clear_bit(GD_NEED_PART_SCAN, &disk->state);
+}
+
+bool abuse_disk_is_dead(struct gendisk *disk)
+{
+	return test_bit(GD_DEAD, &disk->state);
+}
+
+/* Where the last partition ends, in sectors. */
+u64 abuse_disk_partitions_end(struct gendisk *disk)
+{
+	struct block_device *part;
+	unsigned long index;
+	u64 end = 0;
+
+	rcu_read_lock();
+	xa_for_each_start(&disk->part_tbl, index, part, 1)
+		end = max_t(u64, end, part->bd_start_sect + bdev_nr_sectors(part));
+	rcu_read_unlock();
+	return end;
 }
 
 void abuse_disk_uevent_change(struct gendisk *disk, char *state)

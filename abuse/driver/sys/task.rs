@@ -30,6 +30,11 @@ impl ProcessRef {
         NonNull::new(unsafe { ffi::abuse_current_process() }).map(ProcessRef)
     }
 
+    /// What C knows it by, for as long as this lives.
+    pub(super) fn as_ptr(&self) -> *mut bindings::pid {
+        self.0.as_ptr()
+    }
+
     /// Its number, as the caller's pid namespace knows it; 0 if it does not.
     pub(crate) fn number(&self) -> u32 {
         // SAFETY: The pointer is valid by the type invariant.

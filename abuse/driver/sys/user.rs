@@ -34,6 +34,7 @@ plain!(
     abi::Setup
 );
 plain!(abi::Status, abi::Requeue, abi::Reconnect, abi::Reset);
+plain!(abi::Add, abi::Remove, abi::Resize);
 
 fn bytes<T: Plain>(values: &[T]) -> &[u8] {
     // SAFETY: `Plain` values have no padding.

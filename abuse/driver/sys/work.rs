@@ -32,10 +32,10 @@ impl WorkQueue {
         Ok(WorkQueue(NonNull::new(queue).ok_or(ENOMEM)?))
     }
 
-    /// Waits for all work that has been put here.
-    pub(crate) fn flush(&self) {
+    /// Waits for all work that has been put here, and for what that work puts here.
+    pub(crate) fn drain(&self) {
         // SAFETY: Valid by the type invariant.
-        unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
+        unsafe { bindings::drain_workqueue(self.0.as_ptr()) };
     }
 
     /// Where to put work.

@@ -61,6 +61,7 @@ mod ram;
 pub(crate) mod tests;
 
 use std::io;
+use std::os::unix::fs::FileExt;
 
 pub use file::{File, FileOptions};
 pub use null::Null;
@@ -127,6 +128,35 @@ pub struct Capabilities {
 
 fn unsupported() -> io::Error {
     io::Error::from_raw_os_error(libc::EOPNOTSUPP)
+}
+
+/// Zeros that any file takes, one open for direct I/O too.
+static ZEROES: Zeroes = Zeroes([0; 1 << 16]);
+
+#[repr(align(4096))]
+struct Zeroes([u8; 1 << 16]);
+
+impl std::ops::Deref for Zeroes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Clears a range of a file whose file system has no call for that.
+fn write_zeroes(file: &std::fs::File, offset: u64, length: u64) -> io::Result<()> {
+    let end = offset
+        .checked_add(length)
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    let mut at = offset;
+    while at < end {
+        let piece = (end - at).min(ZEROES.len() as u64);
+        // At most the length of ZEROES, so it fits any usize.
+        file.write_all_at(&ZEROES[..piece as usize], at)?;
+        at += piece;
+    }
+    Ok(())
 }
 
 impl<B: Backend + ?Sized> Backend for Box<B> {

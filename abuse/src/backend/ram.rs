@@ -4,15 +4,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{posix_fallocate, Flock, FlockArg};
+use nix::errno::Errno;
+use nix::fcntl::{fallocate, posix_fallocate, FallocateFlags, Flock, FlockArg};
 use nix::unistd::geteuid;
 
 use super::{Backend, Capabilities};
 use crate::error::{Error, Result};
 use crate::sys::SharedMemory;
+use crate::Setup;
 
 const DIRECTORY: &str = "/dev/shm";
 
@@ -20,8 +22,11 @@ const DIRECTORY: &str = "/dev/shm";
 ///
 /// It lives until it is removed or the machine goes down, whatever happens to the workers. All of
 /// it is allocated when it is made, so that a machine short of memory refuses to make it instead of
-/// killing a worker later. There is no discard for the same reason: memory once given back could
-/// not be promised again.
+/// killing a worker later.
+///
+/// For a disk that was set up with discard, what is discarded is given back to the machine. It
+/// cannot be promised again then: a write to such a place may end with "no space". Memory with holes
+/// is read and written by system calls, as a mapping of it could kill the worker that touches it.
 ///
 /// ```
 /// use abuse::backend::{Backend, Ram};
@@ -38,8 +43,15 @@ const DIRECTORY: &str = "/dev/shm";
 /// # Ok::<(), abuse::Error>(())
 /// ```
 pub struct Ram {
-    memory: SharedMemory,
+    memory: Memory,
     bytes: u64,
+}
+
+enum Memory {
+    /// All there, for good.
+    Whole(SharedMemory),
+    /// With holes, or with holes to come.
+    Holed(File),
 }
 
 impl Ram {
@@ -49,12 +61,26 @@ impl Ram {
         Ram::open_in(Path::new(DIRECTORY), name, bytes)
     }
 
+    /// The same for a disk of this shape: with discard, if it was set up so.
+    pub fn for_disk(name: &str, setup: &Setup) -> Result<Ram> {
+        Ram::with_holes_in(Path::new(DIRECTORY), name, setup.bytes, setup.discard)
+    }
+
     /// Removes the memory of this name; workers that have it open keep it. `false`: there was none.
     pub fn remove(name: &str) -> Result<bool> {
         Ram::remove_in(Path::new(DIRECTORY), name)
     }
 
     pub(super) fn open_in(directory: &Path, name: &str, bytes: u64) -> Result<Ram> {
+        Ram::with_holes_in(directory, name, bytes, false)
+    }
+
+    pub(super) fn with_holes_in(
+        directory: &Path,
+        name: &str,
+        bytes: u64,
+        holes: bool,
+    ) -> Result<Ram> {
         let path = path(directory, name)?;
         let fail = |error: io::Error| Error::new(path.display(), "open", error);
         let refuse = |reason: String| Error::refused(path.display(), "open", reason);
@@ -89,11 +115,19 @@ impl Ram {
                 "choose another name, set the disk up with this size, or remove the memory",
             ));
         }
-        // Also when it is there already: mapping a file with holes is a SIGBUS to come.
-        allocate(&file, bytes).map_err(|error| {
-            fail(error).with_hint("make room in /dev/shm (df /dev/shm), or choose a smaller disk")
-        })?;
-        let memory = SharedMemory::map(&file, length).map_err(fail)?;
+        // Also when it is there already: mapping a file with holes is a SIGBUS to come. The length
+        // is set when all of it was allocated.
+        if found.len() == 0 || !holes {
+            allocate(&file, bytes).map_err(|error| {
+                fail(error)
+                    .with_hint("make room in /dev/shm (df /dev/shm), or choose a smaller disk")
+            })?;
+        }
+        let memory = if holes {
+            Memory::Holed(file.unlock().map_err(|(_, errno)| fail(errno.into()))?)
+        } else {
+            Memory::Whole(SharedMemory::map(&file, length).map_err(fail)?)
+        };
         Ok(Ram { memory, bytes })
     }
 
@@ -129,14 +163,46 @@ fn path(directory: &Path, name: &str) -> Result<PathBuf> {
     Ok(directory.join(format!("abuse-{name}")))
 }
 
+/// Gives a range back to the machine; it reads as zeros.
+fn punch(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    let offset = offset.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+    let length = length.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+    loop {
+        match fallocate(file, flags, offset, length) {
+            Err(Errno::EINTR) => continue,
+            other => return Ok(other?),
+        }
+    }
+}
+
+impl Ram {
+    /// A mapping looks after its end itself; a file would grow.
+    fn within(&self, offset: u64, length: u64) -> io::Result<()> {
+        match offset.checked_add(length) {
+            Some(end) if end <= self.bytes => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        }
+    }
+}
+
 impl Backend for Ram {
     fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.memory.read(offset, buf)
+        match &self.memory {
+            Memory::Whole(memory) => memory.read(offset, buf),
+            Memory::Holed(file) => file.read_exact_at(buf, offset),
+        }
     }
 
     /// Durable as soon as it is copied: what ends this memory ends the disk, too.
     fn write(&self, offset: u64, buf: &[u8], _durable: bool) -> io::Result<()> {
-        self.memory.write(offset, buf)
+        match &self.memory {
+            Memory::Whole(memory) => memory.write(offset, buf),
+            Memory::Holed(file) => {
+                self.within(offset, buf.len() as u64)?;
+                file.write_all_at(buf, offset)
+            }
+        }
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -146,12 +212,27 @@ impl Backend for Ram {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             size_bytes: Some(self.bytes),
+            discard: matches!(self.memory, Memory::Holed(_)),
             write_zeroes: true,
             ..Capabilities::default()
         }
     }
 
-    fn write_zeroes(&self, offset: u64, length: u64, _may_unmap: bool) -> io::Result<()> {
-        self.memory.zero(offset, length)
+    fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
+        match &self.memory {
+            Memory::Whole(_) => Err(super::unsupported()),
+            Memory::Holed(file) => punch(file, offset, length),
+        }
+    }
+
+    fn write_zeroes(&self, offset: u64, length: u64, may_unmap: bool) -> io::Result<()> {
+        match &self.memory {
+            Memory::Whole(memory) => memory.zero(offset, length),
+            Memory::Holed(file) if may_unmap => punch(file, offset, length),
+            Memory::Holed(file) => {
+                self.within(offset, length)?;
+                super::write_zeroes(file, offset, length)
+            }
+        }
     }
 }

@@ -19,6 +19,7 @@
 
 mod hint;
 mod path;
+mod registry;
 mod select;
 mod setup;
 mod status;
@@ -36,6 +37,8 @@ use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use crate::error::{Error, Result};
 use crate::{abi, sys};
 
+pub use path::is_name;
+pub use registry::{Added, NewDevice, Registry};
 pub use select::{Reconnect, Reconnected, Requeued, ResetOutcome, Selection};
 pub use setup::Setup;
 pub use status::{OpCounts, Operation, State, Status};
@@ -54,7 +57,8 @@ struct Node {
 }
 
 impl Device {
-    /// Opens a device to serve or to change it. `path` is `/dev/abctlN`, `/dev/abuseN` or `N`.
+    /// Opens a device to serve or to change it. `path` is `/dev/abctlN`, `/dev/abuseN`, `N`, or the
+    /// name the device was added under.
     pub fn open(path: impl AsRef<Path>) -> Result<Device> {
         Device::open_as(path.as_ref(), true)
     }
@@ -66,7 +70,8 @@ impl Device {
     }
 
     fn open_as(name: &Path, write: bool) -> Result<Device> {
-        let path = path::control_node(name)?;
+        let called = path::find(name)?;
+        let path = called.node;
         let fail = |errno| hint::error(path.display(), "open", errno);
         // O_NONBLOCK says nothing to the driver; on a stray FIFO it keeps open() from waiting.
         let file = OpenOptions::new()
@@ -102,6 +107,11 @@ impl Device {
                 ),
             )
             .with_hint("load the module that was built together with this program"));
+        }
+        let status = Status::from_abi(&status);
+        // Between the look and the opening the number may have come to another device.
+        if called.name.is_some() && called.name != status.name {
+            return Err(hint::error(name.display(), "open", Errno::ENODEV));
         }
         let number = status.number;
         Ok(Device {
@@ -158,7 +168,10 @@ impl Device {
         })
     }
 
-    /// Begins a new epoch: everything taken is offered again, within the fencing rule.
+    /// Begins a new epoch: read-only or not and the policies change as asked for, and everything taken
+    /// is offered again, within the fencing rule. Nothing else about the disk changes.
+    ///
+    /// EBUSY: all there was to re-offer are writes whose owner lives; nothing changed.
     pub fn reconnect(&self, how: &Reconnect) -> Result<Reconnected> {
         let mut raw = how.to_abi();
         sys::ioctl::reconnect(self.fd(), &mut raw)
@@ -189,10 +202,39 @@ impl Device {
         })
     }
 
+    /// Makes the disk larger or smaller, also while it is used; returns what it was. Whoever serves it
+    /// must be able to serve the new size already.
+    ///
+    /// EBUSY: smaller, and not `force`, and it is open or a partition ends behind the new size.
+    /// EINVAL: no multiple of the block size. ENXIO: it is not set up.
+    pub fn resize(&self, bytes: u64, force: bool) -> Result<u64> {
+        let mut raw = abi::Resize {
+            flags: if force { abi::RZ_FORCE } else { 0 },
+            bytes,
+            ..Default::default()
+        };
+        sys::ioctl::resize(self.fd(), &mut raw).map_err(|errno| self.error("resize", errno))?;
+        Ok(raw.old_bytes)
+    }
+
+    /// Looks for partitions on the disk now, which its workers have to answer for. For that one must
+    /// be root.
+    ///
+    /// EINVAL: no worker has come since the set-up. EBUSY: a partition is in use.
+    pub fn partscan(&self) -> Result<()> {
+        let path = self.disk_path();
+        let disk = File::open(&path).map_err(|error| match error.raw_os_error() {
+            Some(errno) => hint::error(path.display(), "partscan", Errno::from_raw(errno)),
+            None => Error::new(path.display(), "partscan", error),
+        })?;
+        sys::ioctl::rescan(disk.as_fd())
+            .map_err(|errno| hint::error(path.display(), "partscan", errno))
+    }
+
     /// Waits until requests are there that nobody has taken; `None` waits for ever. `false`: not
     /// within `timeout`.
     ///
-    /// ENODEV: the device was removed.
+    /// ENXIO: there is no disk. ENODEV: the device was removed.
     pub fn poll(&self, timeout: Option<Duration>) -> Result<bool> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
@@ -214,8 +256,11 @@ impl Device {
                 Err(errno) => return Err(self.error("poll", errno)),
             }
             let events = fds[0].revents().unwrap_or(PollFlags::empty());
-            if events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
+            if events.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL) {
                 return Err(self.error("poll", Errno::ENODEV));
+            }
+            if events.contains(PollFlags::POLLHUP) {
+                return Err(self.error("poll", Errno::ENXIO));
             }
             return Ok(events.contains(PollFlags::POLLIN));
         }

@@ -105,26 +105,71 @@ pub struct Requeued {
     pub refused: u32,
 }
 
-/// How to reconnect. The default changes nothing but the epoch.
+/// How to reconnect. The default changes nothing but the epoch; what is `None` stays as it is. The
+/// rest is as in [`Setup`](super::Setup).
+///
+/// ```
+/// use abuse::Reconnect;
+///
+/// // No lease any more, and a request that killed five workers fails.
+/// let calmer = Reconnect { lease: Some(None), max_attempts: Some(5), ..Reconnect::default() };
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reconnect {
     /// Writes of living owners too; see [`Selection::force`].
     pub force: bool,
-    /// Make the disk read-only (`true`) or writable (`false`); `None` leaves it.
+    /// Make the disk read-only (`true`) or writable (`false`).
     pub read_only: Option<bool>,
+    /// Whether closing a file offers again what was taken through it.
+    pub requeue_on_close: Option<bool>,
+    /// Whether the backend rejects old writers by itself. What is offered again by this very call
+    /// follows the new answer.
+    pub fenced_backend: Option<bool>,
+    /// Deaths of owners after which a request fails; 0: no limit.
+    pub max_attempts: Option<u32>,
+    /// After which time to re-offer what was taken; `Some(None)`: not at all.
+    pub lease: Option<Option<Duration>>,
+    /// After which time to fail what nobody takes; `Some(None)`: never.
+    pub no_server: Option<Option<Duration>>,
 }
 
 impl Reconnect {
     pub(super) fn to_abi(self) -> abi::Reconnect {
-        let access = match self.read_only {
-            Some(true) => abi::RC_READ_ONLY,
-            Some(false) => abi::RC_READ_WRITE,
-            None => 0,
-        };
-        abi::Reconnect {
-            flags: access | if self.force { abi::RC_FORCE } else { 0 },
-            ..Default::default()
+        let mut raw = abi::Reconnect::default();
+        if self.force {
+            raw.flags |= abi::RC_FORCE;
         }
+        match self.read_only {
+            Some(true) => raw.flags |= abi::RC_READ_ONLY,
+            Some(false) => raw.flags |= abi::RC_READ_WRITE,
+            None => {}
+        }
+        for (policy, wish) in [
+            (
+                abi::P_KEEP_ON_CLOSE,
+                self.requeue_on_close.map(|requeue| !requeue),
+            ),
+            (abi::P_FENCED_BACKEND, self.fenced_backend),
+        ] {
+            if let Some(on) = wish {
+                raw.policy_mask |= policy;
+                raw.policies |= if on { policy } else { 0 };
+            }
+        }
+        if let Some(attempts) = self.max_attempts {
+            raw.flags |= abi::RC_MAX_ATTEMPTS;
+            raw.max_attempts = attempts;
+        }
+        let time = |limit: Option<Duration>| limit.map_or(0, nanoseconds);
+        if let Some(lease) = self.lease {
+            raw.flags |= abi::RC_LEASE;
+            raw.lease_ns = time(lease);
+        }
+        if let Some(no_server) = self.no_server {
+            raw.flags |= abi::RC_NO_SERVER;
+            raw.no_server_ns = time(no_server);
+        }
+        raw
     }
 }
 
@@ -175,7 +220,35 @@ mod tests {
         let how = Reconnect {
             force: true,
             read_only: Some(false),
+            ..Reconnect::default()
         };
         assert_eq!(how.to_abi().flags, abi::RC_FORCE | abi::RC_READ_WRITE);
+    }
+
+    #[test]
+    fn reconnecting_names_the_policies_it_changes_and_only_those() {
+        assert_eq!(Reconnect::default().to_abi(), abi::Reconnect::default());
+        let all = Reconnect {
+            requeue_on_close: Some(true),
+            fenced_backend: Some(true),
+            max_attempts: Some(3),
+            lease: Some(Some(Duration::from_nanos(5))),
+            no_server: Some(None),
+            ..Reconnect::default()
+        };
+        let expected = abi::Reconnect {
+            flags: abi::RC_MAX_ATTEMPTS | abi::RC_LEASE | abi::RC_NO_SERVER,
+            policies: abi::P_FENCED_BACKEND,
+            policy_mask: abi::P_ALL,
+            max_attempts: 3,
+            lease_ns: 5,
+            ..Default::default()
+        };
+        assert_eq!(all.to_abi(), expected);
+        let kept = Reconnect {
+            requeue_on_close: Some(false),
+            ..Reconnect::default()
+        };
+        assert_eq!(kept.to_abi().policies, abi::P_KEEP_ON_CLOSE);
     }
 }

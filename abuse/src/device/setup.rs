@@ -29,7 +29,7 @@ pub struct Setup {
     pub physical_block: u32,
     /// Bytes of the smallest I/O without a penalty.
     pub io_min: u32,
-    /// Bytes of the best I/O.
+    /// Bytes of the best I/O: a multiple of `physical_block`.
     pub io_opt: u32,
     /// Bytes of the largest request (default 1 MiB).
     pub max_bytes: u32,
@@ -62,7 +62,7 @@ pub struct Setup {
     pub fenced_backend: bool,
     /// Deaths of owners after which a request fails; 0: no limit.
     pub max_attempts: u32,
-    /// Bytes (default `logical_block`).
+    /// Bytes (default `physical_block`).
     pub discard_granularity: u32,
     /// Of one discard, zeroing or erase (default 1 GiB).
     pub max_discard_bytes: u32,

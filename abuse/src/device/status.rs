@@ -129,6 +129,10 @@ pub struct OpCounts {
     pub failed: u64,
     /// Bytes of the requests in `done`.
     pub bytes: u64,
+    /// From arrival to completion of the requests in `done`, added up.
+    pub total: Duration,
+    /// Of that, in the hands of the worker that held the request last.
+    pub service: Duration,
 }
 
 /// Everything about one device.
@@ -136,6 +140,8 @@ pub struct OpCounts {
 pub struct Status {
     /// N of `/dev/abuseN`.
     pub number: u32,
+    /// The name it was added under.
+    pub name: Option<String>,
     /// What the device is doing.
     pub state: State,
     /// Of the device: not used again until the module is reloaded.
@@ -172,6 +178,8 @@ pub struct Status {
     pub driver_version: String,
     /// Version of the ABI it speaks.
     pub abi_version: u32,
+    /// What of it there is: `ABI_*` of [`crate::abi`].
+    pub abi_features: u64,
 }
 
 impl Status {
@@ -187,9 +195,13 @@ impl Status {
 
     pub(crate) fn from_abi(raw: &abi::Status) -> Status {
         let age = |ns: u64| (ns != 0).then(|| Duration::from_nanos(ns));
-        let version = raw.driver.split(|&byte| byte == 0).next().unwrap_or(&[]);
+        let text = |bytes: &[u8]| {
+            let text = bytes.split(|&byte| byte == 0).next().unwrap_or(&[]);
+            String::from_utf8_lossy(text).into_owned()
+        };
         Status {
             number: raw.number,
+            name: Some(text(&raw.name)).filter(|name| !name.is_empty()),
             state: State::from_abi(raw.state),
             sequence: raw.sequence,
             epoch: raw.epoch,
@@ -212,9 +224,12 @@ impl Status {
                 requeued: op.requeued,
                 failed: op.failed,
                 bytes: op.bytes,
+                total: Duration::from_nanos(op.total_ns),
+                service: Duration::from_nanos(op.service_ns),
             }),
-            driver_version: String::from_utf8_lossy(version).into_owned(),
+            driver_version: text(&raw.driver),
             abi_version: raw.abi_version,
+            abi_features: raw.abi_features,
         }
     }
 }
@@ -228,6 +243,7 @@ mod tests {
         let status = Status::from_abi(&abi::Status::default());
         assert_eq!(status.state, State::Empty);
         assert_eq!(status.setup, None);
+        assert_eq!(status.name, None);
         assert_eq!(status.oldest_queued, None);
         assert!(status.is_idle());
     }

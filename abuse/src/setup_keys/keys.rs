@@ -113,7 +113,7 @@ pub const KEYS: &[Key] = &[
     key!(
         "reconnect",
         Word(|_| ()),
-        "keep the disk and offer what was taken again; only ro or rw beside it"
+        "keep the disk and offer what was taken again; with ro, rw and the policies: change them"
     ),
     key!(
         "physical"["pbs"],
@@ -183,7 +183,7 @@ pub const KEYS: &[Key] = &[
     key!(
         "discard_granularity",
         Bytes32(|setup, bytes| setup.discard_granularity = bytes),
-        "smallest discard (default: the block size)"
+        "smallest discard (default: the physical block size)"
     ),
     key!(
         "max_discard",

@@ -24,21 +24,29 @@ pub mod size;
 pub mod words;
 
 use self::keys::{Key, Value, RECONNECT};
-use crate::Setup;
+use crate::{Reconnect, Setup};
 
 /// The block size of a disk that was not told one.
 const DEFAULT_BLOCK: u32 = 4096;
+
+/// The keys that a disk which is there takes, too.
+pub const CHANGEABLE: [&str; 7] = [
+    "ro",
+    "rw",
+    "requeue_on_close",
+    "fenced_backend",
+    "max_attempts",
+    "lease",
+    "no_server",
+];
 
 /// What a list of keys asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
     /// Make a disk.
     Setup(Setup),
-    /// Keep the disk, and offer what was taken again.
-    Reconnect {
-        /// Make it read-only, or writable; as it is when `None`.
-        read_only: Option<bool>,
-    },
+    /// Keep the disk, change what is named, and offer what was taken again.
+    Reconnect(Reconnect),
 }
 
 /// Parses keys, separated by commas or given as several words.
@@ -69,18 +77,23 @@ pub fn plan<S: AsRef<str>>(arguments: &[S]) -> Result<Plan, String> {
     if has(RECONNECT) {
         if let Some((_, other)) = seen
             .iter()
-            .find(|(key, _)| ![RECONNECT, "ro", "rw"].contains(&key.name))
+            .find(|(key, _)| key.name != RECONNECT && !CHANGEABLE.contains(&key.name))
         {
             return Err(format!(
-                "'reconnect' keeps the disk as it is: '{other}' cannot stand beside it, only ro or rw"
+                "'reconnect' keeps the disk as it is: '{other}' cannot stand beside it, only {}",
+                CHANGEABLE.join(", ")
             ));
         }
-        let read_only = match (has("ro"), has("rw")) {
-            (true, _) => Some(true),
-            (_, true) => Some(false),
-            _ => None,
-        };
-        return Ok(Plan::Reconnect { read_only });
+        let given = |name| has(name).then_some(());
+        return Ok(Plan::Reconnect(Reconnect {
+            force: false,
+            read_only: given("ro").or(given("rw")).map(|()| setup.read_only),
+            requeue_on_close: given("requeue_on_close").map(|()| setup.requeue_on_close),
+            fenced_backend: given("fenced_backend").map(|()| setup.fenced_backend),
+            max_attempts: given("max_attempts").map(|()| setup.max_attempts),
+            lease: given("lease").map(|()| setup.lease),
+            no_server: given("no_server").map(|()| setup.no_server),
+        }));
     }
     check(&setup, has("size"))?;
     Ok(Plan::Setup(setup))
@@ -221,23 +234,36 @@ mod tests {
 
     #[test]
     fn reconnect_keeps_the_disk() {
-        assert_eq!(
-            plan(&["reconnect"]),
-            Ok(Plan::Reconnect { read_only: None })
-        );
-        assert_eq!(
-            plan(&["reconnect,ro"]),
-            Ok(Plan::Reconnect {
-                read_only: Some(true)
-            })
-        );
-        assert_eq!(
-            plan(&["rw", "reconnect"]),
-            Ok(Plan::Reconnect {
-                read_only: Some(false)
-            })
-        );
+        let reconnect = |words: &[&str]| match plan(words).expect("a reconnect") {
+            Plan::Reconnect(how) => how,
+            other => panic!("{words:?}: {other:?}"),
+        };
+        assert_eq!(reconnect(&["reconnect"]), Reconnect::default());
+        assert_eq!(reconnect(&["reconnect,ro"]).read_only, Some(true));
+        assert_eq!(reconnect(&["rw", "reconnect"]).read_only, Some(false));
+        let all = reconnect(&[
+            "reconnect,requeue_on_close=no,fenced_backend",
+            "max_attempts=0,lease=off,no_server=5s",
+        ]);
+        let expected = Reconnect {
+            force: false,
+            read_only: None,
+            requeue_on_close: Some(false),
+            fenced_backend: Some(true),
+            max_attempts: Some(0),
+            lease: Some(None),
+            no_server: Some(Some(Duration::from_secs(5))),
+        };
+        assert_eq!(all, expected);
         assert!(refused("reconnect,size=1G").contains("'size' cannot stand beside it"));
+        assert!(refused("reconnect,depth=1").contains("max_attempts, lease"));
+    }
+
+    #[test]
+    fn what_can_be_changed_are_keys() {
+        for name in CHANGEABLE {
+            assert_eq!(keys::find(name).expect(name).name, name);
+        }
     }
 
     #[test]
@@ -285,6 +311,22 @@ mod tests {
             let word = match key.value { Value::Word(_) => key.name.to_string(), _ => example(key) };
             let error = plan(&[format!("{word},{word}")]).expect_err("twice");
             prop_assert!(error.contains("twice"), "{}", error);
+        }
+
+        #[test]
+        fn fuzzed_keys_make_a_disk_that_can_be_or_are_refused(
+            words in proptest::collection::vec(
+                "(size|sz|blocksize|bs|ro|rw|reconnect|depth|queues|lease|max_bytes|physical|[a-z_-]{1,12})((=|==| = )([0-9]{0,20}(K|M|G|T|E|kB|s|ms)?|yes|no|off|\\PC{0,4})?)?,?",
+                0..6,
+            )
+        ) {
+            let whole = plan(&words);
+            // Words or commas, it is the same.
+            prop_assert_eq!(&whole, &plan(&[words.join(",")]));
+            if let Ok(Plan::Setup(setup)) = whole {
+                let block = u64::from(setup.logical_block.max(512));
+                prop_assert!(setup.bytes > 0 && setup.bytes % block == 0, "{:?}", setup);
+            }
         }
     }
 }

@@ -204,5 +204,16 @@ mod tests {
                 }
             }
         }
+
+        #[test]
+        fn fuzzed_sizes_are_whole_units_or_refused(text in "[-+ ]?[0-9]{0,22}\\.{0,2}[0-9]{0,22} ?([KMGTPEkmgtpe]?i?[Bb]?|\\PC{0,3})") {
+            if let Ok(bytes) = size(&text) {
+                // What is a size is one whichever way it is written.
+                prop_assert_eq!(size(&bytes.to_string()), Ok(bytes));
+                prop_assert_eq!(size32(&text).is_ok(), u32::try_from(bytes).is_ok());
+            } else {
+                prop_assert!(size32(&text).is_err());
+            }
+        }
     }
 }

@@ -86,5 +86,19 @@ mod tests {
         fn no_text_makes_them_panic(text in "\\PC{0,20}") {
             let _ = (duration(&text), count(&text));
         }
+
+        #[test]
+        fn fuzzed_words_mean_one_thing_or_are_refused(
+            text in "([-+ ]?[0-9]{0,22}\\.?[0-9]{0,3} ?(ns|us|ms|s|m|min|h|d|y|off|yes|no|on|e9)? ?){1,3}|\\PC{0,12}"
+        ) {
+            if let Ok(time) = duration(&text) {
+                let expected = Some(time).filter(|time| !time.is_zero());
+                prop_assert_eq!(duration_or_off(&text), Ok(expected));
+            }
+            if let Ok(number) = count(&text) {
+                prop_assert_eq!(text.parse(), Ok(number));
+            }
+            let _ = yes_no(&text);
+        }
     }
 }

@@ -7,8 +7,10 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 
-/// `_IO(0x12, 119)` and `_IO(0x12, 127)` of linux/fs.h: both take `u64[2]`, start and length.
+/// `_IO(0x12, 119)`, `_IO(0x12, 125)` and `_IO(0x12, 127)` of linux/fs.h: all take `u64[2]`, start
+/// and length.
 const BLKDISCARD: u32 = 0x1277;
+const BLKSECDISCARD: u32 = 0x127d;
 const BLKZEROOUT: u32 = 0x127f;
 
 /// Alignment that direct I/O on a file wants, in bytes.
@@ -61,6 +63,11 @@ pub(crate) fn block_discard(file: &File, offset: u64, length: u64) -> nix::Resul
     block_range(file, BLKDISCARD, offset, length)
 }
 
+/// Makes a range of a block device unrecoverable.
+pub(crate) fn block_erase(file: &File, offset: u64, length: u64) -> nix::Result<()> {
+    block_range(file, BLKSECDISCARD, offset, length)
+}
+
 /// Clears a range of a block device.
 pub(crate) fn block_zero(file: &File, offset: u64, length: u64) -> nix::Result<()> {
     block_range(file, BLKZEROOUT, offset, length)
@@ -68,7 +75,7 @@ pub(crate) fn block_zero(file: &File, offset: u64, length: u64) -> nix::Result<(
 
 fn block_range(file: &File, request: u32, offset: u64, length: u64) -> nix::Result<()> {
     let range = [offset, length];
-    // SAFETY: both requests read two u64; any other file answers ENOTTY.
+    // SAFETY: all three requests read two u64; any other file answers ENOTTY.
     let answer = unsafe { libc::ioctl(file.as_raw_fd(), request as libc::Ioctl, range.as_ptr()) };
     Errno::result(answer).map(drop)
 }

@@ -61,6 +61,35 @@ pub(crate) fn reset(fd: BorrowedFd<'_>, reset: &mut abi::Reset) -> nix::Result<(
     unsafe { call(fd, abi::IOC_RESET, reset) }
 }
 
+/// Changes the capacity of the disk.
+pub(crate) fn resize(fd: BorrowedFd<'_>, resize: &mut abi::Resize) -> nix::Result<()> {
+    resize.size = size_of::<abi::Resize>() as u32;
+    // SAFETY: the request's own struct, without addresses in it.
+    unsafe { call(fd, abi::IOC_RESIZE, resize) }
+}
+
+/// Adds a device; on /dev/abuse-control.
+pub(crate) fn add(fd: BorrowedFd<'_>, add: &mut abi::Add) -> nix::Result<()> {
+    add.size = size_of::<abi::Add>() as u32;
+    // SAFETY: the request's own struct, without addresses in it.
+    unsafe { call(fd, abi::IOC_ADD, add) }
+}
+
+/// Removes a device; on /dev/abuse-control.
+pub(crate) fn remove(fd: BorrowedFd<'_>, remove: &mut abi::Remove) -> nix::Result<()> {
+    remove.size = size_of::<abi::Remove>() as u32;
+    // SAFETY: the request's own struct, without addresses in it.
+    unsafe { call(fd, abi::IOC_REMOVE, remove) }
+}
+
+/// Has the block layer look for partitions: BLKRRPART of `linux/fs.h`.
+pub(crate) fn rescan(disk: BorrowedFd<'_>) -> nix::Result<()> {
+    const BLKRRPART: libc::Ioctl = 0x125f;
+    // SAFETY: the call has no argument.
+    let answer = unsafe { libc::ioctl(disk.as_raw_fd(), BLKRRPART) };
+    Errno::result(answer).map(drop)
+}
+
 /// What goes into one EXCHANGE.
 ///
 /// The buffers `done` entries name are only ever read by the driver, and a bad address there is an

@@ -152,6 +152,8 @@ structs! {
         requeued = requeued,
         failed = failed,
         bytes = bytes,
+        total_ns = total_ns,
+        service_ns = service_ns,
     }
     abuse_status = Status {
         size = size,
@@ -175,6 +177,7 @@ structs! {
         config = config,
         ops = ops,
         driver = driver,
+        name = name,
     }
     abuse_requeue = Requeue {
         size = size,
@@ -195,6 +198,12 @@ structs! {
         new_epoch = new_epoch,
         requeued = requeued,
         refused = refused,
+        policies = policies,
+        policy_mask = policy_mask,
+        max_attempts = max_attempts,
+        reserved0 = reserved0,
+        lease_ns = lease_ns,
+        no_server_ns = no_server_ns,
         reserved = reserved,
     }
     abuse_reset = Reset {
@@ -204,6 +213,33 @@ structs! {
         failed = failed,
         draining = draining,
         reserved = reserved,
+    }
+    abuse_resize = Resize {
+        size = size,
+        flags = flags,
+        bytes = bytes,
+        old_bytes = old_bytes,
+        reserved = reserved,
+    }
+    abuse_add = Add {
+        size = size,
+        flags = flags,
+        number = number,
+        reserved = reserved,
+        sequence = sequence,
+        name = name,
+        reserved1 = reserved1,
+    }
+    abuse_remove = Remove {
+        size = size,
+        flags = flags,
+        number = number,
+        reserved = reserved,
+        sequence = sequence,
+        timeout_ns = timeout_ns,
+        failed = failed,
+        draining = draining,
+        reserved1 = reserved1,
     }
 }
 
@@ -231,6 +267,8 @@ constants! {
     ABUSE_MAX_SEGMENTS = MAX_SEGMENTS,
     ABUSE_ARENA_ALIGN = ARENA_ALIGN,
     ABUSE_FOREVER = FOREVER,
+    ABUSE_ANY_NUMBER = ANY_NUMBER,
+    ABUSE_NAME_SIZE = NAME_SIZE,
     ABUSE_OP_READ = OP_READ,
     ABUSE_OP_WRITE = OP_WRITE,
     ABUSE_OP_FLUSH = OP_FLUSH,
@@ -285,11 +323,19 @@ constants! {
     ABUSE_RC_FORCE = RC_FORCE,
     ABUSE_RC_READ_ONLY = RC_READ_ONLY,
     ABUSE_RC_READ_WRITE = RC_READ_WRITE,
+    ABUSE_RC_MAX_ATTEMPTS = RC_MAX_ATTEMPTS,
+    ABUSE_RC_LEASE = RC_LEASE,
+    ABUSE_RC_NO_SERVER = RC_NO_SERVER,
     ABUSE_RS_FORCE = RS_FORCE,
+    ABUSE_RZ_FORCE = RZ_FORCE,
+    ABUSE_RM_FORCE = RM_FORCE,
     ABUSE_STATUS = IOC_STATUS,
     ABUSE_SETUP = IOC_SETUP,
     ABUSE_EXCHANGE = IOC_EXCHANGE,
     ABUSE_REQUEUE = IOC_REQUEUE,
     ABUSE_RECONNECT = IOC_RECONNECT,
     ABUSE_RESET2 = IOC_RESET,
+    ABUSE_ADD = IOC_ADD,
+    ABUSE_REMOVE = IOC_REMOVE,
+    ABUSE_RESIZE = IOC_RESIZE,
 }

@@ -113,6 +113,7 @@ impl std::fmt::Display for Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn every_kind_is_understood() {
@@ -156,6 +157,22 @@ mod tests {
         ] {
             let error = backend(text).expect_err(text);
             assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fuzzed_backends_are_understood_or_refused_in_words(
+            text in "(null|ram|file|[a-z]{1,5})(:[-a-z0-9./]{0,8})?(,(direct|buffered|create|size=[0-9]{0,20}[KMG]?|[a-z=]{0,6})){0,4}|\\PC{0,12}"
+        ) {
+            match backend(&text) {
+                Ok(Spec::Ram { name }) => prop_assert!(!name.contains('/') && !name.is_empty()),
+                Ok(Spec::File { path, create, size, .. }) => {
+                    prop_assert!(!path.as_os_str().is_empty() && (create || size.is_none()));
+                }
+                Ok(Spec::Null) => prop_assert_eq!(text, "null"),
+                Err(why) => prop_assert!(!why.is_empty()),
+            }
         }
     }
 }

@@ -84,5 +84,17 @@ mod tests {
         fn no_text_makes_them_panic(text in "\\PC{0,20}") {
             let _ = (number64(&text), owner(&text));
         }
+
+        #[test]
+        fn fuzzed_numbers_and_owners_mean_one_thing_or_are_refused(text in "[-+]?(0[xX])?[-+]?[0-9a-fA-F]{0,20}|\\PC{0,8}") {
+            if let Ok(number) = number64(&text) {
+                prop_assert_eq!(number64(&format!("{number:#X}").replace("0X", "0x")), Ok(number));
+            }
+            match owner(&text) {
+                Ok(Owner::Pid(pid)) => prop_assert!(pid > 0 && number64(&text) == Ok(pid.into())),
+                Ok(Owner::Token(number)) => prop_assert_eq!(token(&text), Ok(number)),
+                Err(_) => {}
+            }
+        }
     }
 }

@@ -42,7 +42,7 @@ pub struct Args {
 
 /// Takes requests and shows them.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let device = choose::open(args.dev.number, Want::SetUp, Access::Write)?;
+    let device = choose::open(args.dev.target.as_ref(), Want::SetUp, Access::Write)?;
     choose::set_up(&device)?;
     // Before anything is taken: what cannot be saved is better left to others.
     let mut file = match &args.data {

@@ -26,7 +26,7 @@ pub struct Args {
 
 /// Shows the device.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let device = choose::open(args.dev.number, Want::SetUp, Access::Read)?;
+    let device = choose::open(args.dev.target.as_ref(), Want::SetUp, Access::Read)?;
     let status = device.status()?;
     let fields = fields(&status, &Users::of(device.number()));
     out::print(&match args.json {
@@ -72,6 +72,7 @@ fn device(status: &Status, users: &Users) -> Vec<Field> {
             "control",
             Cell::Text(format!("/dev/abctl{}", status.number)),
         ),
+        ("name", Cell::maybe(status.name.clone(), Cell::Text)),
         ("state", Cell::Text(status.state.name().into())),
         ("sequence", number(status.sequence)),
         ("epoch", number(status.epoch)),
@@ -92,6 +93,7 @@ fn device(status: &Status, users: &Users) -> Vec<Field> {
         ("holders", Cell::Lines(users.holders.clone())),
         ("driver_version", Cell::Text(status.driver_version.clone())),
         ("abi_version", number(status.abi_version)),
+        ("abi_features", Cell::Lines(abi_features(status))),
     ]
 }
 
@@ -134,14 +136,34 @@ fn shape(setup: &Setup) -> Vec<Field> {
     ]
 }
 
-fn counts(counts: &OpCounts) -> [(&'static str, u64); 6] {
+/// The parts of the ABI there are; those that this version does not know by their bits.
+fn abi_features(status: &Status) -> Vec<String> {
+    let known = [
+        (abuse::abi::ABI_EXCHANGE, "exchange"),
+        (abuse::abi::ABI_V1, "v1"),
+    ];
+    let has = |bit: u64| status.abi_features & bit != 0;
+    let names = known.iter().filter(|(bit, _)| has(*bit));
+    let mut names: Vec<String> = names.map(|(_, name)| name.to_string()).collect();
+    let others = known
+        .iter()
+        .fold(status.abi_features, |bits, (bit, _)| bits & !bit);
+    if others != 0 {
+        names.push(format!("{others:#x}"));
+    }
+    names
+}
+
+fn counts(counts: &OpCounts) -> [(&'static str, Cell); 8] {
     [
-        ("queued", counts.queued),
-        ("taken", counts.taken),
-        ("done", counts.done),
-        ("requeued", counts.requeued),
-        ("failed", counts.failed),
-        ("bytes", counts.bytes),
+        ("queued", number(counts.queued)),
+        ("taken", number(counts.taken)),
+        ("done", number(counts.done)),
+        ("requeued", number(counts.requeued)),
+        ("failed", number(counts.failed)),
+        ("bytes", number(counts.bytes)),
+        ("total", Cell::Age(counts.total)),
+        ("service", Cell::Age(counts.service)),
     ]
 }
 
@@ -167,7 +189,7 @@ fn text(fields: &[Field], status: &Status) -> String {
             let counts = counts(status.counts(operation));
             let counts: Vec<String> = counts
                 .iter()
-                .map(|(name, n)| format!("{name}={n}"))
+                .map(|(name, cell)| format!("{name}={}", cell.text(false).join(",")))
                 .collect();
             text.push_str(&format!("{}: {}\n", key(operation), counts.join(" ")));
         }
@@ -181,7 +203,7 @@ fn json(fields: &[Field], status: &Status) -> String {
         .map(|(name, cell)| (name.to_string(), cell.json()))
         .collect();
     let operations = Operation::ALL.map(|operation| {
-        let counts = counts(status.counts(operation)).map(|(name, n)| (name.to_string(), n.into()));
+        let counts = counts(status.counts(operation)).map(|(name, n)| (name.to_string(), n.json()));
         (key(operation), Value::Object(counts.into_iter().collect()))
     });
     object.push((
@@ -192,14 +214,15 @@ fn json(fields: &[Field], status: &Status) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use abuse::State;
     use std::time::Duration;
 
-    fn status(setup: Option<Setup>) -> Status {
+    pub(in crate::verb) fn status(setup: Option<Setup>) -> Status {
         Status {
             number: 3,
+            name: None,
             state: State::Live,
             sequence: 9,
             epoch: 2,
@@ -221,6 +244,7 @@ mod tests {
             }; 6],
             driver_version: "0.1.0".into(),
             abi_version: 2,
+            abi_features: 0x13,
         }
     }
 
@@ -268,6 +292,11 @@ mod tests {
         assert_eq!(value["oldest_taken"], Value::Null);
         assert_eq!(value["mountpoints"], serde_json::json!([]));
         assert_eq!(value["operations"]["write_zeroes"]["taken"], 7);
+        assert_eq!(value["operations"]["write_zeroes"]["total"], 0.0);
+        assert_eq!(
+            value["abi_features"],
+            serde_json::json!(["exchange", "v1", "0x10"])
+        );
         let object = value.as_object().expect("an object");
         assert_eq!(object.len(), fields.len() + 1);
     }

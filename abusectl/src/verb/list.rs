@@ -7,7 +7,7 @@ use abuse::{Device, State, Status};
 use crate::choose::{self, Access, Want};
 use crate::failure::{Code, Failure};
 use crate::out;
-use crate::parse::dev;
+use crate::parse::dev::{self, Target};
 use crate::table::{self, Cell, Column, Style};
 use crate::users::Users;
 
@@ -17,7 +17,7 @@ use crate::users::Users;
 pub struct Args {
     /// The devices to list; all of them when none is named
     #[arg(value_name = "DEV", value_parser = dev::dev)]
-    devices: Vec<u32>,
+    devices: Vec<Target>,
     #[command(flatten)]
     style: Style,
 }
@@ -58,6 +58,7 @@ const COLUMNS: &[Column] = &[
     left("NAME", "the disk"),
     left("CONTROL", "its control node"),
     right("NUMBER", "its number"),
+    left("ALIAS", "the name it was added under"),
     right("SIZE", "capacity"),
     right("BS", "logical block size in bytes"),
     right("PBS", "physical block size in bytes"),
@@ -86,11 +87,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let indices = table::choose(args.style.columns.as_deref(), COLUMNS, USUAL)
         .map_err(|why| Failure::usage(why).hint("'abusectl list --help' lists the columns."))?;
     let columns: Vec<&Column> = indices.iter().map(|&index| &COLUMNS[index]).collect();
-    let numbers = match args.devices.is_empty() {
+    let all = args.devices.is_empty();
+    let targets = match all {
         false => args.devices.clone(),
-        true => Device::numbers()?,
+        true => Device::numbers()?.into_iter().map(Target::Number).collect(),
     };
-    if numbers.is_empty() && !choose::driver_is_loaded() {
+    if targets.is_empty() && !choose::driver_is_loaded() {
         return Err(Failure::new(
             Code::NoDevice,
             "there are no devices: the driver is not loaded",
@@ -99,14 +101,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let mut rows = Vec::new();
     let mut failed = None;
-    for number in numbers {
-        match look(number) {
+    for target in &targets {
+        match look(target) {
             Ok((status, users)) => rows.push(
                 columns
                     .iter()
                     .map(|c| cell(c.name, &status, &users))
                     .collect(),
             ),
+            // Removed since all were counted.
+            Err(failure) if all && failure.code() == Code::NoDevice => {}
             Err(failure) => {
                 failure.report();
                 failed = Some(failure.code());
@@ -117,9 +121,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     failed.map_or(Ok(()), |code| Err(Failure::silent(code)))
 }
 
-fn look(number: u32) -> Result<(Status, Users), Failure> {
-    let device = choose::open(Some(number), Want::SetUp, Access::Read)?;
-    Ok((device.status()?, Users::of(number)))
+fn look(target: &Target) -> Result<(Status, Users), Failure> {
+    let device = choose::open(Some(target), Want::SetUp, Access::Read)?;
+    Ok((device.status()?, Users::of(device.number())))
 }
 
 fn cell(column: &str, status: &Status, users: &Users) -> Cell {
@@ -135,6 +139,7 @@ fn cell(column: &str, status: &Status, users: &Users) -> Cell {
         "NAME" => Cell::Text(format!("/dev/abuse{}", status.number)),
         "CONTROL" => Cell::Text(format!("/dev/abctl{}", status.number)),
         "NUMBER" => number(status.number),
+        "ALIAS" => Cell::maybe(status.name.clone(), Cell::Text),
         "SIZE" => Cell::maybe(setup, |setup| Cell::Bytes(setup.bytes)),
         "BS" => attribute(|setup| setup.logical_block),
         "PBS" => attribute(|setup| setup.physical_block),

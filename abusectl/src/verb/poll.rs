@@ -21,7 +21,7 @@ pub struct Args {
 
 /// Waits.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let device = choose::open(args.dev.number, Want::SetUp, Access::Read)?;
+    let device = choose::open(args.dev.target.as_ref(), Want::SetUp, Access::Read)?;
     let name = device.control_path().display().to_string();
     choose::set_up(&device)?;
     if !device.poll(args.timeout)? {

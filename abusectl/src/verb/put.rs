@@ -11,7 +11,8 @@ use crate::choose::{self, Access, Want};
 use crate::errno::EINVAL;
 use crate::failure::{Code, Failure};
 use crate::out;
-use crate::parse::{dev, words};
+use crate::parse::dev::{self, Target};
+use crate::parse::words;
 
 /// Arguments of `put`.
 #[derive(Debug, clap::Args)]
@@ -20,9 +21,9 @@ use crate::parse::{dev, words};
     after_help = "A read needs its data, exactly as many bytes as its length, or --zero; everything else needs none."
 )]
 pub struct Args {
-    /// /dev/abctlN, /dev/abuseN or N; may be left out where exactly one device makes sense
+    /// /dev/abctlN, /dev/abuseN, N or its name; may be left out where exactly one device makes sense
     #[arg(value_name = "DEV", value_parser = dev::dev)]
-    dev: Option<u32>,
+    dev: Option<Target>,
     /// The request, as 'get' showed it
     #[arg(value_name = "ID", required = true, value_parser = words::number64)]
     id: u64,
@@ -56,7 +57,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let what = format!("a request that ends with {} has no data", args.result);
         return Err(Failure::usage(what).hint("Leave --data and --zero out."));
     }
-    let device = choose::open(args.dev, Want::SetUp, Access::Write)?;
+    let device = choose::open(args.dev.as_ref(), Want::SetUp, Access::Write)?;
     choose::set_up(&device)?;
     let data = args.data.as_deref().map(read).transpose()?;
     let outcome = match (failed, &data) {
@@ -94,14 +95,20 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 #[cfg(test)]
 mod tests {
     use crate::cli::{Cli, Verb};
+    use crate::parse::dev::Target;
     use clap::Parser;
 
     #[test]
     fn the_device_may_be_left_out() {
         for (words, dev, id) in [
             (&["0x10"][..], None, 16),
-            (&["3", "0x10"], Some(3), 16),
-            (&["/dev/abctl3", "16", "--result", "no-space"], Some(3), 16),
+            (&["3", "0x10"], Some(Target::Number(3)), 16),
+            (&["mine", "16"], Some(Target::Name("mine".into())), 16),
+            (
+                &["/dev/abctl3", "16", "--result", "no-space"],
+                Some(Target::Number(3)),
+                16,
+            ),
         ] {
             let words = ["abusectl", "put"].iter().chain(words);
             match Cli::try_parse_from(words).expect("parses").verb {

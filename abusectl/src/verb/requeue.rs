@@ -41,7 +41,7 @@ pub struct Args {
 
 /// Offers them again. Conditions add up.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let device = choose::open(args.dev.number, Want::SetUp, Access::Write)?;
+    let device = choose::open(args.dev.target.as_ref(), Want::SetUp, Access::Write)?;
     let name = device.control_path().display().to_string();
     choose::set_up(&device)?;
     let Some(which) = selection(args) else {

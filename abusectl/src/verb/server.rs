@@ -61,7 +61,7 @@ Environment: ABUSE_OWNER, the owner token; NOTIFY_SOCKET, who is told READY=1; J
 fn setup_keys(text: &str) -> Result<Box<Setup>, String> {
     match keys::plan(&[text]).map_err(|why| format!("{why}\n{}", verb::setup::KEYS_HINT))? {
         Plan::Setup(setup) => Ok(Box::new(setup)),
-        Plan::Reconnect { .. } => {
+        Plan::Reconnect(_) => {
             Err("a device that is set up is kept anyway, without 'reconnect'".into())
         }
     }
@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn serve(args: &Args) -> Result<(), Failure> {
-    let device = choose::open(args.dev.number, Want::SetUp, Access::Write)?;
+    let device = choose::open(args.dev.target.as_ref(), Want::SetUp, Access::Write)?;
     if let Some(setup) = &args.setup {
         set_up_if_empty(&device, setup)?;
     }
@@ -148,7 +148,7 @@ fn set_up_if_empty(device: &Device, setup: &Setup) -> Result<(), Failure> {
 fn open(spec: &Spec, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
     Ok(match spec {
         Spec::Null => Box::new(Null),
-        Spec::Ram { name } => Box::new(Ram::open(name, setup.bytes)?),
+        Spec::Ram { name } => Box::new(Ram::for_disk(name, setup)?),
         Spec::File {
             path,
             buffered,

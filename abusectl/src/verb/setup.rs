@@ -46,16 +46,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Sets the device up.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let usage = |why| Failure::usage(why).hint(KEYS_HINT);
-    let (number, words) = keys::split(&args.words).map_err(usage)?;
+    let (target, words) = keys::split(&args.words).map_err(usage)?;
     let device = match keys::plan(words).map_err(usage)? {
         Plan::Setup(setup) => {
-            let device = choose::open(number, Want::Empty, Access::Write)?;
+            let device = choose::open(target.as_ref(), Want::Empty, Access::Write)?;
             set_up(&device, &setup)?;
             device
         }
-        Plan::Reconnect { read_only } => {
-            let device = choose::open(number, Want::SetUp, Access::Write)?;
-            reconnect::reconnect(&device, false, read_only)?;
+        Plan::Reconnect(how) => {
+            let device = choose::open(target.as_ref(), Want::SetUp, Access::Write)?;
+            reconnect::reconnect(&device, &how)?;
             device
         }
     };

@@ -133,10 +133,10 @@ fn itself(role: &str, words: &str, dir: &Path) -> Command {
     command
 }
 
-/// Waits for a condition, ten seconds at most.
+/// Waits for a condition, a minute at most: the machine may be slow, and emulated.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(10) {
+    while begin.elapsed() < Duration::from_secs(60) {
         if let Some(value) = condition() {
             return value;
         }

@@ -25,6 +25,7 @@ macro_rules! crimes {
             scenario: Scenario {
                 name: stringify!($name),
                 run: |_: &Guest| commit($number),
+                boot: "",
             },
             noticed: $noticed,
         },)*];
@@ -56,6 +57,7 @@ pub fn run() -> ExitCode {
     let innocent = Scenario {
         name: "innocence",
         run: |_: &Guest| commit(0),
+        boot: "",
     };
     let crimes = CRIMES.iter().map(|crime| (&crime.scenario, crime.noticed));
     for (scenario, noticed) in std::iter::once((&innocent, "")).chain(crimes) {

@@ -29,3 +29,4 @@ pub mod detectors;
 pub mod kit;
 pub mod runner;
 pub mod scenarios;
+pub mod torture;

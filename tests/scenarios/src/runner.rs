@@ -15,7 +15,7 @@ use anyhow::{anyhow, bail, Result};
 
 use crate::kit::command::tail;
 use crate::kit::kernel_log::KernelLog;
-use crate::kit::{detectors, Guest, Skipped};
+use crate::kit::{detectors, skip, Guest, Skipped};
 use crate::scenarios::{Scenario, ALL};
 
 /// What a scenario may take, unless it says otherwise.
@@ -43,7 +43,7 @@ pub fn run(names: &[&str]) -> ExitCode {
     let mut begun = vec![("loading_the_module", 0)];
     for scenario in chosen {
         begun.push((scenario.name, detectors::jiffies().unwrap_or(0)));
-        let mut end = one(scenario, &clock);
+        let mut end = one(scenario.name, |guest| scenario.put(guest), &clock);
         end.tell(scenario.name);
         totals.add(&end.verdict);
         if end.spoilt {
@@ -66,7 +66,7 @@ pub fn run(names: &[&str]) -> ExitCode {
 /// Runs one scenario without a word of its own; the reason for which it failed, if it did.
 pub(crate) fn blame(scenario: &Scenario) -> Option<String> {
     let begun = [("before", 0), (scenario.name, detectors::jiffies().ok()?)];
-    match one(scenario, &Arc::default()).verdict {
+    match one(scenario.name, |guest| scenario.put(guest), &Arc::default()).verdict {
         Verdict::Failed(reason) => Some(reason),
         Verdict::Passed | Verdict::Skipped(_) => leaked(&begun)
             .into_iter()
@@ -137,21 +137,43 @@ impl End {
     }
 }
 
+/// Runs something that is no scenario of the list as if it were one. Whether it passed, and left the
+/// machine as it found it.
+pub fn alone(name: &str, run: impl FnOnce(&Guest) -> Result<()>) -> bool {
+    // As above.
+    if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
+        eprintln!("abuse-scenarios: orphans will not be looked after: {error}");
+    }
+    let clock = Arc::new(Clock::default());
+    watch(&clock);
+    let mut end = one(name, run, &clock);
+    end.tell(name);
+    matches!(end.verdict, Verdict::Passed) && !end.spoilt
+}
+
+impl Scenario {
+    /// Puts the promise to the test, if the kernel was booted as that wants.
+    fn put(&self, guest: &Guest) -> Result<()> {
+        booted(self.boot)?;
+        (self.run)(guest)
+    }
+}
+
 /// Runs one scenario.
-fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
+fn one(name: &str, run: impl FnOnce(&Guest) -> Result<()>, clock: &Arc<Clock>) -> End {
     let started = Instant::now();
-    clock.begin(scenario.name);
-    let mut log = KernelLog::begin(&format!("abuse-scenarios: begin {}", scenario.name));
+    clock.begin(name);
+    let mut log = KernelLog::begin(&format!("abuse-scenarios: begin {name}"));
     let mut spoilt = false;
     let mut outputs = Vec::new();
     let mut figures = String::new();
     let result = Guest::new(clock.clone()).and_then(|guest| {
-        let result = guarded(|| (scenario.run)(&guest)).and_then(|()| guarded(|| guest.check()));
+        let result = guarded(|| run(&guest)).and_then(|()| guarded(|| guest.check()));
         outputs = guest.outputs();
         figures = guest.figures();
         let tidied = guarded(|| guest.tidy());
-        spoilt = !matches!(tidied, Ok(true));
-        result.and(tidied.map(drop))
+        spoilt = tidied.is_err();
+        result.and(tidied)
     });
     let result = match &mut log {
         Ok(log) => result.and_then(|()| {
@@ -178,6 +200,16 @@ fn one(scenario: &Scenario, clock: &Arc<Clock>) -> End {
         outputs,
         figures,
         log: log.ok(),
+    }
+}
+
+/// Whether the kernel was booted as a scenario wants it.
+fn booted(wanted: &str) -> Result<()> {
+    let line = std::fs::read_to_string("/proc/cmdline")?;
+    let has = |word: &str| line.split_whitespace().any(|has| has == word);
+    match wanted.split_whitespace().all(has) {
+        true => Ok(()),
+        false => skip(&format!("it wants a kernel booted with {wanted}")),
     }
 }
 
@@ -230,16 +262,16 @@ pub(crate) struct Clock {
 }
 
 struct Running {
-    name: &'static str,
+    name: String,
     started: Instant,
     deadline: Instant,
 }
 
 impl Clock {
-    fn begin(&self, name: &'static str) {
+    fn begin(&self, name: &str) {
         let started = Instant::now();
         *self.running() = Some(Running {
-            name,
+            name: name.to_string(),
             started,
             deadline: started + detectors::patience(USUAL),
         });
@@ -249,6 +281,13 @@ impl Clock {
     pub(crate) fn allow(&self, time: Duration) {
         if let Some(running) = &mut *self.running() {
             running.deadline = Instant::now() + detectors::patience(time);
+        }
+    }
+
+    /// So many times as long, from its beginning on.
+    pub(crate) fn stretch(&self, times: u32) {
+        if let Some(running) = &mut *self.running() {
+            running.deadline = running.started + detectors::patience(USUAL) * times;
         }
     }
 
@@ -263,9 +302,12 @@ impl Clock {
 
 /// Ends this program when a scenario takes too long; the guest is then not to be trusted.
 fn watch(clock: &Arc<Clock>) {
-    let clock = clock.clone();
+    let clock = Arc::downgrade(clock);
     thread::spawn(move || loop {
         thread::sleep(Duration::from_millis(200));
+        let Some(clock) = clock.upgrade() else {
+            return;
+        };
         let running = clock.running();
         if let Some(late) = running.as_ref().filter(|it| Instant::now() > it.deadline) {
             let seconds = late.started.elapsed().as_secs_f32();
@@ -347,6 +389,13 @@ mod tests {
     fn a_panic_is_a_failure_with_its_words() {
         let error = guarded(|| -> Result<()> { panic!("oh {}", "no") }).unwrap_err();
         assert_eq!(error.to_string(), "panicked: oh no");
+    }
+
+    #[test]
+    fn a_scenario_that_wants_another_boot_is_skipped() {
+        booted("").unwrap();
+        let error = booted("no.such=parameter").unwrap_err();
+        assert!(error.is::<Skipped>(), "{error}");
     }
 
     #[test]

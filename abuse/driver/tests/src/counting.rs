@@ -11,11 +11,13 @@ fn each_step_is_counted_where_it_belongs() {
         let _ = disk.arrive(tag, Op::Write);
     }
     let _ = disk.arrive(4, Op::Flush);
+    disk.now = 100;
     let first = disk.take(&worker);
     let second = disk.take(&worker);
+    disk.now = 130;
     assert!(disk.put(first).is_ok());
     let finish = disk.finish(second);
-    let _ = disk.ledger.finish_commit(finish, false);
+    let _ = disk.ledger.finish_commit(finish, false, 0);
     let _ = disk.take(&worker);
     let _ = disk.requeue(Why::Forced);
     let _ = disk.take(&worker);
@@ -27,6 +29,8 @@ fn each_step_is_counted_where_it_belongs() {
         requeued: 1,
         failed: 1,
         bytes: 4096,
+        total: 130,
+        service: 30,
     };
     assert_eq!(counts[1], writes);
     assert_eq!(
@@ -144,7 +148,7 @@ fn a_clock_that_stands_still_or_steps_back_is_survived() {
     assert_eq!(disk.ledger.summary(0).oldest_taken, 0);
     assert_eq!(
         disk.ledger
-            .requeue(Why::Asked, 0, |held| held.held_for > 0)
+            .requeue(Why::Asked, 0, |held| held.held_for > 0, |_| ())
             .requeued,
         0
     );
@@ -162,4 +166,88 @@ fn age_counts_from_arrival_also_after_deaths() {
     let claim = disk.begin(&worker).expect("it is queued again");
     assert_eq!((claim.age, claim.attempt), (200, 1));
     let _ = disk.ledger.take_commit(claim, 300);
+}
+
+#[test]
+fn times_are_those_of_requests_that_went_well_and_of_their_last_owner() {
+    let mut disk = Disk::new(2);
+    let (first, second) = (disk.worker(1), disk.worker(2));
+    disk.now = 100;
+    let _ = disk.arrive(0, Op::Read);
+    let _ = disk.take(&first);
+    disk.now = 400;
+    assert_eq!(disk.death(&first).requeued, 1);
+    disk.now = 500;
+    let id = disk.take(&second);
+    disk.now = 510;
+    assert!(disk.put(id).is_ok());
+    let reads = disk.ledger.counts()[0];
+    assert_eq!((reads.total, reads.service), (410, 10));
+
+    // One that fails, and one that is ended with the disk.
+    let _ = disk.arrive(0, Op::Read);
+    let id = disk.take(&second);
+    disk.now = 600;
+    let finish = disk.finish(id);
+    let _ = disk.ledger.finish_commit(finish, false, 600);
+    let _ = disk.arrive(0, Op::Read);
+    disk.ledger.kill();
+    assert_eq!(disk.condemned().len(), 1);
+    let reads = disk.ledger.counts()[0];
+    assert_eq!((reads.done, reads.failed), (1, 2));
+    assert_eq!((reads.total, reads.service), (410, 10));
+}
+
+#[test]
+fn onlookers_hear_the_ids_and_the_owner_of_what_is_offered_again() {
+    let mut disk = Disk::new(4);
+    let worker = disk.worker(7);
+    let foreseen = disk.ledger.next_id(0);
+    let _ = disk.arrive(0, Op::Read);
+    assert_eq!(disk.ledger.next_id(0), None, "the tag is in use");
+    assert_eq!(disk.ledger.next_id(9), None, "there is no such tag");
+    let id = disk.take(&worker);
+    assert_eq!(Some(id), foreseen);
+    disk.now = 50;
+    worker.life.die();
+    let mut told = Vec::new();
+    let outcome = disk.ledger.requeue(
+        Why::Asked,
+        50,
+        |_| true,
+        |again| {
+            told.push((again.id, again.new, again.attempt, again.held_for));
+            assert_eq!((again.op, again.bytes), (Op::Read, 4096));
+            assert_eq!(*again.holder.who(), worker.who);
+        },
+    );
+    assert_eq!(outcome.requeued, 1);
+    let new = disk.ledger.id_now(id);
+    assert_ne!(new, Some(id));
+    assert_eq!(told, [(id, new, 1, 50)]);
+}
+
+#[test]
+fn what_ends_for_too_many_deaths_is_told_without_a_new_id() {
+    let mut disk = Disk::new(1);
+    disk.configure(
+        1,
+        Policies {
+            max_attempts: 1,
+            ..Policies::default()
+        },
+    );
+    let worker = disk.worker(1);
+    let _ = disk.arrive(0, Op::Write);
+    let id = disk.take(&worker);
+    let mut told = Vec::new();
+    let file = worker.who.file;
+    let outcome = disk
+        .ledger
+        .close(file, true, Some(file as usize), 0, |again| {
+            told.push((again.id, again.new))
+        });
+    assert_eq!((outcome.condemned, told), (1, vec![(id, None)]));
+    let ended = disk.ledger.condemned_pop().expect("it ends");
+    assert_eq!((ended.id, ended.doomed), (id, true), "under its last id");
 }

@@ -73,7 +73,7 @@ fn a_completion_in_the_middle_of_its_copy_ends_with_an_error() {
         let finish = disk.finish(id);
         end(disk);
         assert!(disk.condemned().is_empty());
-        let ended = disk.ledger.finish_commit(finish, true);
+        let ended = disk.ledger.finish_commit(finish, true, 0);
         assert_eq!((ended.request, ended.doomed), (Request(0), true));
         let counts = disk.ledger.counts()[0];
         assert_eq!((counts.done, counts.failed, counts.bytes), (0, 1, 0));
@@ -103,7 +103,7 @@ fn a_v1_completion_from_the_queue_is_doomed_too() {
             let finish = disk.ledger.finish_begin(id, true).expect("v1 never claims");
             end(disk);
             let ended = if commit {
-                disk.ledger.finish_commit(finish, true)
+                disk.ledger.finish_commit(finish, true, 0)
             } else {
                 disk.ledger.finish_abort(finish).expect_err("it is doomed")
             };
@@ -154,13 +154,13 @@ fn a_doomed_request_leaves_its_owners_hands() {
     let id = disk.take(&worker);
     let finish = disk.finish(id);
     let _ = disk.ledger.kill();
-    let _ = disk.ledger.close(worker.who.file, true, true, 0);
+    let _ = disk.ledger.close(worker.who.file, true, Some(1), 0, |_| ());
     assert_eq!(
         worker.life.references(),
         2,
         "the process is held while its request drains"
     );
-    let _ = disk.ledger.finish_commit(finish, true);
+    let _ = disk.ledger.finish_commit(finish, true, 0);
     assert_eq!(worker.life.references(), 1);
 }
 

@@ -123,7 +123,7 @@ impl Plan {
                 acts.push(Act::Close {
                     worker,
                     requeue: true,
-                    dying: true,
+                    dying: Some(worker),
                 });
                 acts.push(Act::Join { worker });
             }

@@ -74,14 +74,14 @@ fn force_and_a_fencing_backend_do_not_wait_for_death() {
 
 #[test]
 fn closing_the_file_counts_as_death() {
-    for dying in [true, false] {
+    for dying in [Some(1), Some(2), None] {
         let mut disk = Disk::new(4);
         let (one, two) = (disk.worker(1), disk.worker(2));
         let _ = disk.arrive(0, Op::Write);
         let _ = disk.arrive(1, Op::Write);
         let gone = disk.take(&one);
         let kept = disk.take(&two);
-        let outcome = disk.ledger.close(one.who.file, true, dying, 0);
+        let outcome = disk.ledger.close(one.who.file, true, dying, 0, |_| ());
         assert_eq!((outcome.requeued, outcome.refused), (1, 0));
         assert_eq!(disk.refusal(gone), Some(Refusal::Stale));
         assert_eq!(disk.refusal(kept), None, "another file's requests stay");
@@ -94,7 +94,9 @@ fn closing_offers_nothing_again_when_the_policy_is_off() {
     let worker = disk.worker(1);
     let _ = disk.arrive(0, Op::Write);
     let id = disk.take(&worker);
-    let outcome = disk.ledger.close(worker.who.file, false, true, 0);
+    let outcome = disk
+        .ledger
+        .close(worker.who.file, false, Some(1), 0, |_| ());
     assert_eq!((outcome.requeued, outcome.refused), (0, 0));
     assert_eq!(disk.refusal(id), None, "any process may still complete it");
     assert_eq!(disk.requeue(Why::Asked).refused, 1, "its process lives");
@@ -114,7 +116,7 @@ fn a_detached_claim_outlives_its_file() {
     let detached = claim.id;
     assert!(disk.ledger.take_commit(claim, 0).is_none());
     let attached = disk.take(&worker);
-    let outcome = disk.ledger.close(worker.who.file, true, true, 0);
+    let outcome = disk.ledger.close(worker.who.file, true, Some(1), 0, |_| ());
     assert_eq!(outcome.requeued, 1);
     assert_eq!(disk.refusal(attached), Some(Refusal::Stale));
     assert_eq!(disk.refusal(detached), None);
@@ -142,7 +144,12 @@ fn a_detached_claim_given_back_and_taken_again_is_what_its_new_owner_says() {
     assert!(disk.ledger.take_commit(claim, 0).is_none());
     assert_eq!(disk.requeue(Why::Asked).requeued, 1);
     let _ = disk.take(&two);
-    assert_eq!(disk.ledger.close(two.who.file, true, true, 0).requeued, 1);
+    assert_eq!(
+        disk.ledger
+            .close(two.who.file, true, Some(2), 0, |_| ())
+            .requeued,
+        1
+    );
 }
 
 #[test]
@@ -160,12 +167,17 @@ fn selectors_see_owner_age_and_id() {
     disk.now = 170;
     let mut seen = Vec::new();
     let cell = std::cell::RefCell::new(&mut seen);
-    let outcome = disk.ledger.requeue(Why::Asked, disk.now, |held| {
-        let process = held.holder.process().is_some();
-        cell.borrow_mut()
-            .push((held.id, held.held_for, held.holder.who().token, process));
-        held.held_for > 50 && !held.detached
-    });
+    let outcome = disk.ledger.requeue(
+        Why::Asked,
+        disk.now,
+        |held| {
+            let process = held.holder.process().is_some();
+            cell.borrow_mut()
+                .push((held.id, held.held_for, held.holder.who().token, process));
+            held.held_for > 50 && !held.detached
+        },
+        |_| (),
+    );
     assert_eq!(
         seen,
         [
@@ -177,7 +189,7 @@ fn selectors_see_owner_age_and_id() {
     assert_eq!(outcome.requeued, 1);
     let outcome = disk
         .ledger
-        .requeue(Why::Asked, disk.now, |held| held.id == third);
+        .requeue(Why::Asked, disk.now, |held| held.id == third, |_| ());
     assert_eq!(outcome.requeued, 1);
     assert_eq!(disk.refusal(second), None);
 }
@@ -195,7 +207,7 @@ fn what_is_being_copied_is_not_offered_again() {
     assert_eq!((outcome.requeued, outcome.refused), (0, 0));
     assert_eq!(disk.ledger.busy(), 2);
     assert!(
-        !disk.ledger.finish_commit(finish, true).doomed,
+        !disk.ledger.finish_commit(finish, true, 0).doomed,
         "its completion stands"
     );
     let taken = claim.id;
@@ -236,7 +248,8 @@ fn a_completion_that_faults_after_its_owner_died_is_offered_again() {
         let finish = disk.finish(id);
         disk.now = 50;
         let outcome = if close {
-            disk.ledger.close(dead.who.file, true, true, disk.now)
+            disk.ledger
+                .close(dead.who.file, true, Some(1), disk.now, |_| ())
         } else {
             disk.death(&dead)
         };
@@ -271,7 +284,7 @@ fn a_completion_that_succeeds_after_its_owner_died_stands() {
     let id = disk.take(&dead);
     let finish = disk.finish(id);
     let _ = disk.death(&dead);
-    let ended = disk.ledger.finish_commit(finish, true);
+    let ended = disk.ledger.finish_commit(finish, true, 0);
     assert!(!ended.doomed);
     let counts = disk.ledger.counts()[1];
     assert_eq!((counts.done, counts.requeued, counts.failed), (1, 0, 0));
@@ -306,7 +319,7 @@ fn an_order_to_give_back_does_not_outlive_the_completion_it_met() {
     let id = disk.take(&worker);
     let finish = disk.finish(id);
     let _ = disk.requeue(Why::Forced);
-    let _ = disk.ledger.finish_commit(finish, true);
+    let _ = disk.ledger.finish_commit(finish, true, 0);
     let _ = disk.arrive(0, Op::Read);
     let id = disk.take(&worker);
     let finish = disk.finish(id);

@@ -205,7 +205,7 @@ impl Disk {
     /// Completes well.
     pub(crate) fn put(&mut self, id: u64) -> Result<Ended<Request>, Refusal> {
         let finish = self.ledger.finish_begin(id, false)?;
-        Ok(self.ledger.finish_commit(finish, true))
+        Ok(self.ledger.finish_commit(finish, true, self.now))
     }
 
     /// Why a completion is refused, if it is; it is not carried out otherwise.
@@ -221,13 +221,17 @@ impl Disk {
 
     /// Offers everything again.
     pub(crate) fn requeue(&mut self, why: Why) -> Requeued {
-        self.ledger.requeue(why, self.now, |_| true)
+        self.ledger.requeue(why, self.now, |_| true, |_| ())
     }
 
     /// Offers again what a token holds.
     pub(crate) fn requeue_token(&mut self, why: Why, token: u64) -> Requeued {
-        self.ledger
-            .requeue(why, self.now, |held| held.holder.who().token == token)
+        self.ledger.requeue(
+            why,
+            self.now,
+            |held| held.holder.who().token == token,
+            |_| (),
+        )
     }
 
     /// A worker dies and its supervisor says so.
@@ -239,7 +243,7 @@ impl Disk {
     /// Takes out everything that is condemned.
     pub(crate) fn condemned(&mut self) -> Vec<u32> {
         let mut all: Vec<u32> = std::iter::from_fn(|| self.ledger.condemned_pop())
-            .map(|request| request.0)
+            .map(|ended| ended.request.0)
             .collect();
         all.sort_unstable();
         all

@@ -96,7 +96,11 @@ fn act(world: &World, setup: (u32, u32, bool), dice: (u8, u8, u8, u8)) -> Act {
         54..=55 => Act::Close {
             worker,
             requeue: b < 200,
-            dying: c < 128,
+            dying: match c {
+                0..=99 => Some(worker),
+                100..=159 => Some(usize::from(c) % world.workers.len()),
+                _ => None,
+            },
         },
         56 => Act::Die {
             process: world.workers[worker].0,

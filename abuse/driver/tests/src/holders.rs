@@ -108,7 +108,7 @@ fn an_entry_is_used_again_when_its_file_is_closed_and_its_hands_are_empty() {
     let one = disk.worker(1);
     let _ = disk.arrive(0, Op::Write);
     let id = disk.take(&one);
-    let _ = disk.ledger.close(1, false, false, 0);
+    let _ = disk.ledger.close(1, false, None, 0, |_| ());
     assert_eq!(disk.ledger.workers(), 0);
     assert_eq!(
         disk.ledger.holder_find(&one.who),
@@ -144,12 +144,12 @@ fn hands_count_what_is_being_copied() {
     let _ = disk.arrive(0, Op::Write);
     let id = disk.take(&one);
     let finish = disk.finish(id);
-    let _ = disk.ledger.close(1, false, false, 0);
+    let _ = disk.ledger.close(1, false, None, 0, |_| ());
     assert_ne!(disk.worker(2).index, one.index);
     assert!(disk.ledger.finish_abort(finish).is_ok());
     assert_ne!(disk.worker(3).index, one.index);
     let finish = disk.finish(id);
-    let _ = disk.ledger.finish_commit(finish, true);
+    let _ = disk.ledger.finish_commit(finish, true, 0);
     assert_eq!(disk.worker(4).index, one.index);
 }
 
@@ -171,7 +171,7 @@ fn every_way_out_of_a_workers_hands_empties_them() {
         let one = disk.worker(1);
         let _ = disk.arrive(0, Op::Write);
         let id = disk.take(&one);
-        let _ = disk.ledger.close(1, false, false, 0);
+        let _ = disk.ledger.close(1, false, None, 0, |_| ());
         way(&mut disk, id);
         assert_eq!(one.life.references(), 1);
         assert_eq!(disk.worker(2).index, one.index);
@@ -185,7 +185,7 @@ fn a_claim_that_is_aborted_empties_the_hands_too() {
     let _ = disk.arrive(0, Op::Write);
     let claim = disk.begin(&one).expect("it is queued");
     assert!(disk.ledger.take_abort(claim).is_ok());
-    let _ = disk.ledger.close(1, false, false, 0);
+    let _ = disk.ledger.close(1, false, None, 0, |_| ());
     assert_eq!(one.life.references(), 1);
     assert_eq!(disk.worker(2).index, one.index);
 }
@@ -199,7 +199,7 @@ fn closing_one_file_of_a_process_leaves_the_others() {
     let _ = disk.arrive(1, Op::Write);
     let _ = disk.take(&one);
     let id = disk.take(&two);
-    assert_eq!(disk.ledger.close(1, true, true, 0).requeued, 1);
+    assert_eq!(disk.ledger.close(1, true, Some(1), 0, |_| ()).requeued, 1);
     assert_eq!(disk.refusal(id), None);
     assert!(disk.ledger.holder_is(two.index, &two.who));
     assert_eq!(disk.ledger.workers(), 1);
@@ -232,7 +232,7 @@ fn the_dead_that_hold_nothing_make_room_and_no_others() {
     assert_eq!(workers[5].life.references(), 1);
     assert_eq!(
         disk.ledger
-            .close(workers[5].who.file, true, true, 0)
+            .close(workers[5].who.file, true, Some(6), 0, |_| ())
             .requeued,
         0
     );

@@ -73,7 +73,7 @@ fn ids_are_never_given_twice_across_set_ups_of_any_depth() {
         assert!(given.insert(disk.take(&worker)));
         let _ = disk.ledger.kill();
         assert_eq!(disk.condemned(), [0]);
-        let _ = disk.ledger.close(1, true, false, 0);
+        let _ = disk.ledger.close(1, true, None, 0, |_| ());
         for id in &given {
             assert_eq!(disk.refusal(*id), Some(Refusal::Stale), "the disk is dead");
         }

@@ -42,7 +42,9 @@ fn the_guilty_one_is_found_among_many() {
                 ended.push(request);
             }
         }
-        let _ = disk.ledger.close(number, true, killed, 0);
+        let _ = disk
+            .ledger
+            .close(number, true, killed.then_some(number as usize), 0, |_| ());
         if disk.ledger.summary(0).queued == 0 {
             break;
         }
@@ -78,7 +80,7 @@ fn files_that_are_closed_one_by_one_make_nobody_lonely() {
     let _ = disk.take(&files[0]);
     let _ = disk.take(&files[1]);
     for file in 1..=3 {
-        let outcome = disk.ledger.close(file, true, true, 0);
+        let outcome = disk.ledger.close(file, true, Some(1), 0, |_| ());
         assert_eq!((outcome.requeued, outcome.condemned), (1, 0), "file {file}");
     }
 }
@@ -93,7 +95,9 @@ fn requests_that_are_asked_back_one_by_one_make_nobody_lonely() {
     let ids = [0; 3].map(|_| disk.take(&worker));
     worker.life.die();
     for id in ids {
-        let outcome = disk.ledger.requeue(Why::Asked, 0, |held| held.id == id);
+        let outcome = disk
+            .ledger
+            .requeue(Why::Asked, 0, |held| held.id == id, |_| ());
         assert_eq!((outcome.requeued, outcome.condemned), (1, 0));
     }
 }
@@ -151,7 +155,7 @@ fn a_worker_that_lives_on_after_a_crowded_close_dies_alone_later() {
     let _ = disk.arrive(1, Op::Write);
     let _ = disk.take(&one);
     let held = disk.take(&two);
-    assert_eq!(disk.ledger.close(1, true, true, 0).condemned, 0);
+    assert_eq!(disk.ledger.close(1, true, Some(1), 0, |_| ()).condemned, 0);
     assert!(disk.put(held).is_ok());
     let _ = disk.take(&two);
     assert_eq!(disk.death(&two).condemned, 1);

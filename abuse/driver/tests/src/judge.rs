@@ -142,7 +142,7 @@ impl World {
             let end = Act::Close {
                 worker,
                 requeue: true,
-                dying: false,
+                dying: None,
             };
             if self.can(end) {
                 self.act(end);

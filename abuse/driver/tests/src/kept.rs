@@ -174,7 +174,7 @@ fn a_suspect_that_a_v1_client_ends_frees_those_who_were_kept() {
         .expect("the suspect is queued");
     let finish = disk.ledger.finish_begin(id, true).expect("v1 never claims");
     assert_eq!(finish.request.0, 0);
-    let ended = disk.ledger.finish_commit(finish, true);
+    let ended = disk.ledger.finish_commit(finish, true, 0);
     assert!(ended.wake.patient);
     assert!(disk.ready(&busy));
 }

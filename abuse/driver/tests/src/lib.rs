@@ -56,6 +56,8 @@ mod rotation;
 #[cfg(test)]
 mod steps;
 #[cfg(test)]
+mod terms;
+#[cfg(test)]
 mod waiting;
 #[cfg(test)]
 mod world;
@@ -65,6 +67,12 @@ mod world;
 #[allow(dead_code)]
 #[path = "../../../uapi/abi.rs"]
 mod abi;
+#[cfg(test)]
+#[allow(dead_code)]
+#[path = "../../name.rs"]
+mod name;
+#[cfg(test)]
+mod names;
 #[cfg(test)]
 #[path = "../../shape.rs"]
 mod shape;

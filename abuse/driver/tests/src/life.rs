@@ -23,7 +23,7 @@ fn a_request_is_taken_and_put() {
     let finish = disk.finish(id);
     assert_eq!((finish.id, finish.op, finish.bytes), (id, Op::Write, 4096));
     assert_eq!((disk.ledger.busy(), disk.ledger.pending()), (1, 1));
-    let ended = disk.ledger.finish_commit(finish, true);
+    let ended = disk.ledger.finish_commit(finish, true, 0);
     assert_eq!((ended.request, ended.doomed), (Request(2), false));
     assert_eq!((disk.ledger.busy(), disk.ledger.pending()), (0, 0));
 }
@@ -109,7 +109,7 @@ fn a_failed_request_ends_once_and_well_or_not() {
         let _ = disk.arrive(0, Op::Read);
         let id = disk.take(&worker);
         let finish = disk.finish(id);
-        let ended = disk.ledger.finish_commit(finish, well);
+        let ended = disk.ledger.finish_commit(finish, well, 0);
         assert!(!ended.doomed, "the worker's own word counts");
         assert_eq!(disk.refusal(id), Some(Refusal::Stale));
     }
@@ -210,7 +210,7 @@ fn whoever_completes_first_wins_and_the_other_is_told() {
         disk.ledger.finish_begin(id, true).err(),
         Some(Refusal::Stale)
     );
-    let ended = disk.ledger.finish_commit(first, true);
+    let ended = disk.ledger.finish_commit(first, true, 0);
     assert_eq!(ended.request, Request(0));
     assert_eq!(disk.refusal(id), Some(Refusal::Stale), "and after");
     assert_eq!(disk.ledger.refusals().0, 3);
@@ -222,7 +222,12 @@ fn set_ups_and_reconnects_count_as_epochs() {
     assert_eq!(disk.ledger.epoch(), 0);
     disk.configure(2, Policies::default());
     assert_eq!(disk.ledger.epoch(), 1);
-    assert_eq!(disk.ledger.next_epoch(), 2);
+    assert_eq!(
+        disk.ledger
+            .reconnect(Why::Asked, 0, Policies::default(), |_| ())
+            .2,
+        2
+    );
     assert_eq!(disk.ledger.epoch(), 2);
     let _ = disk.ledger.kill();
     disk.configure(2, Policies::default());

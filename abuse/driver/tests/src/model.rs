@@ -278,7 +278,7 @@ impl Model {
                 continue;
             }
             let entry = self.entries.get_mut(tag).expect("it is there");
-            if why == Why::Closed(true) || (!matches!(why, Why::Closed(_)) && !seat.lives) {
+            if !seat.lives || why == Why::Closed(Some(seat.process)) {
                 entry.deaths += 1;
                 if before.held_by(seat.process).count() > 1 {
                     crowded.push(seat.process);

@@ -121,7 +121,7 @@ fn a_request_taken_out_of_the_middle_leaves_the_rest_in_order() {
             .ledger
             .finish_begin(ids[gone], true)
             .expect("it is queued");
-        let _ = disk.ledger.finish_commit(finish, true);
+        let _ = disk.ledger.finish_commit(finish, true, 0);
         let _ = disk.arrive(3, Op::Read);
         let worker = disk.worker(1);
         let rest: Vec<u32> = (0..4).filter(|tag| *tag as usize != gone).collect();

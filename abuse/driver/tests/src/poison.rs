@@ -22,7 +22,13 @@ fn fresh(disk: &mut Disk) -> Worker {
 
 fn bury(disk: &mut Disk, worker: &Worker) -> u32 {
     let outcome = disk.death(worker);
-    let _ = disk.ledger.close(worker.who.file, true, true, disk.now);
+    let _ = disk.ledger.close(
+        worker.who.file,
+        true,
+        Some(worker.who.process),
+        disk.now,
+        |_| (),
+    );
     outcome.condemned
 }
 
@@ -194,7 +200,7 @@ fn only_deaths_count_as_attempts() {
         assert_eq!((outcome.requeued, outcome.condemned), (1, 0), "by force");
     }
     let _ = disk.take(&worker);
-    let outcome = disk.ledger.close(1, true, false, 0);
+    let outcome = disk.ledger.close(1, true, None, 0, |_| ());
     assert_eq!(
         (outcome.requeued, outcome.condemned),
         (1, 0),
@@ -204,12 +210,38 @@ fn only_deaths_count_as_attempts() {
     let claim = disk.begin(&worker).expect("it is queued");
     assert_eq!(claim.attempt, 0);
     assert!(disk.ledger.take_commit(claim, 0).is_none());
-    let outcome = disk.ledger.close(2, true, true, 0);
+    let outcome = disk.ledger.close(2, true, Some(2), 0, |_| ());
     assert_eq!(
         (outcome.requeued, outcome.condemned),
         (0, 1),
         "by the end of its process"
     );
+}
+
+#[test]
+fn a_death_is_the_owners_whoever_closes_its_file() {
+    for (dies, closer, counted) in [
+        // A child that inherited the file ends, and its owner lives on.
+        (false, Some(2), 0),
+        // Its owner ends in the very call that closes it.
+        (false, Some(1), 1),
+        // Its owner is dead for long when the child closes it, orderly or not.
+        (true, None, 1),
+        (true, Some(2), 1),
+        (false, None, 0),
+    ] {
+        let mut disk = Disk::with(2, attempts(9));
+        let (owner, other) = (disk.worker(1), disk.worker(2));
+        let _ = disk.arrive(0, Op::Write);
+        let _ = disk.take(&owner);
+        if dies {
+            owner.life.die();
+        }
+        assert_eq!(disk.ledger.close(1, true, closer, 0, |_| ()).requeued, 1);
+        let claim = disk.begin(&other).expect("it is offered again");
+        assert_eq!(claim.attempt, counted, "dead: {dies}, closed by {closer:?}");
+        assert!(disk.ledger.take_commit(claim, 0).is_none());
+    }
 }
 
 #[test]
@@ -309,7 +341,7 @@ fn one_death_counts_once_however_often_it_is_reported() {
     let _ = disk.arrive(0, Op::Write);
     let id = disk.take(&worker);
     let finish = disk.finish(id);
-    let _ = disk.ledger.close(1, true, true, 0);
+    let _ = disk.ledger.close(1, true, Some(1), 0, |_| ());
     let _ = disk.death(&worker);
     let _ = disk.requeue(Why::Forced);
     assert!(disk.ledger.finish_abort(finish).is_ok());

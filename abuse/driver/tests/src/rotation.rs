@@ -59,7 +59,7 @@ fn what_is_being_copied_is_not_shown() {
     assert_eq!(next(&mut disk), Some(0));
     let finish = disk.finish(id);
     assert_eq!(next(&mut disk), None);
-    let _ = disk.ledger.finish_commit(finish, true);
+    let _ = disk.ledger.finish_commit(finish, true, 0);
     assert_eq!(next(&mut disk), None);
 }
 
@@ -102,7 +102,7 @@ fn a_queued_request_can_be_put_by_v1_only() {
         disk.ledger.finish_begin(id, true).err(),
         Some(Refusal::Stale)
     );
-    let ended = disk.ledger.finish_commit(finish, true);
+    let ended = disk.ledger.finish_commit(finish, true, 0);
     assert_eq!((ended.request, ended.doomed), (Request(0), false));
     assert_eq!(
         disk.ledger.finish_begin(id, true).err(),
@@ -158,7 +158,7 @@ fn v1_may_put_what_a_worker_took() {
         .ledger
         .finish_begin(id, true)
         .expect("the id is current");
-    let _ = disk.ledger.finish_commit(finish, true);
+    let _ = disk.ledger.finish_commit(finish, true, 0);
     assert_eq!(disk.refusal(id), Some(Refusal::Stale));
 }
 

@@ -1,7 +1,7 @@
 //! What a set-up asks for: what is refused, what is completed, what is clamped and reported.
 
-use crate::abi::{self, Info, Setup};
-use crate::shape::{of_2009, settle, Bad};
+use crate::abi::{self, Info, Reconnect, Setup};
+use crate::shape::{changed, check_change, of_2009, settle, Bad};
 
 const CPUS: u32 = 4;
 const PAGE: u32 = 4096;
@@ -73,6 +73,21 @@ fn a_physical_block_is_at_least_a_logical_one() {
         settled(|setup| setup.physical_block = 5000),
         Err(Bad::Invalid)
     );
+}
+
+/// The block layer rounds by the physical block in silence, so the shape does it first.
+#[test]
+fn best_io_and_discards_come_in_physical_blocks() {
+    let disk = settled(|setup| setup.physical_block = 16384).unwrap();
+    assert_eq!((disk.discard_granularity, disk.io_opt), (16384, 0));
+    assert_eq!(disk.adjusted, 0);
+    let disk = settled(|setup| {
+        (setup.physical_block, setup.io_opt) = (16384, 20480);
+        setup.discard_granularity = 4096;
+    })
+    .unwrap();
+    assert_eq!((disk.discard_granularity, disk.io_opt), (16384, 16384));
+    assert_eq!(disk.adjusted, abi::ADJ_IO_OPT | abi::ADJ_DISCARD);
 }
 
 #[test]
@@ -153,17 +168,80 @@ fn a_disk_of_2009_has_no_cache_and_no_partitions() {
 
 #[test]
 fn what_2009_refused_is_refused() {
-    let bad: [fn(&mut Info); 6] = [
+    let bad: [fn(&mut Info); 5] = [
         |info| info.blocksize = 0,
         |info| info.blocksize = 3000,
         |info| info.blocksize = 8192,
         |info| info.blocksize = 256,
         |info| info.max_queue = 513,
-        |info| info.flags = 4,
     ];
     for change in bad {
         let mut info = info();
         change(&mut info);
         assert_eq!(of_2009(&info, false, PAGE), Err(Bad::Invalid));
+    }
+}
+
+#[test]
+fn flags_that_2009_did_not_know_are_not_looked_at() {
+    let mut info = info();
+    info.flags = !abi::FLAGS_READ_ONLY;
+    let setup = of_2009(&info, false, PAGE).unwrap();
+    assert_eq!(setup.features, abi::F_WRITE_THROUGH | abi::F_NO_FUA);
+}
+
+#[test]
+fn a_change_changes_what_it_names_and_nothing_else() {
+    let before = settled(|setup| {
+        setup.policies = abi::P_KEEP_ON_CLOSE;
+        setup.max_attempts = 3;
+        setup.lease_ns = 5;
+        setup.no_server_ns = 7;
+    })
+    .unwrap();
+    assert_eq!(changed(&before, &Reconnect::default()), before);
+    let call = Reconnect {
+        flags: abi::RC_READ_ONLY | abi::RC_LEASE,
+        policies: abi::P_FENCED_BACKEND,
+        policy_mask: abi::P_ALL,
+        ..Reconnect::default()
+    };
+    assert_eq!(check_change(&call), Ok(()));
+    let mut expected = before;
+    expected.features |= abi::F_READ_ONLY;
+    expected.policies = abi::P_FENCED_BACKEND;
+    expected.lease_ns = 0;
+    assert_eq!(changed(&before, &call), expected);
+    let call = Reconnect {
+        flags: abi::RC_READ_WRITE | abi::RC_MAX_ATTEMPTS | abi::RC_NO_SERVER,
+        max_attempts: 9,
+        no_server_ns: 11,
+        ..Reconnect::default()
+    };
+    assert_eq!(check_change(&call), Ok(()));
+    let after = changed(&expected, &call);
+    expected.features &= !abi::F_READ_ONLY;
+    expected.max_attempts = 9;
+    expected.no_server_ns = 11;
+    assert_eq!(after, expected);
+}
+
+#[test]
+fn a_change_that_cannot_be_meant_is_refused() {
+    let bad: [fn(&mut Reconnect); 9] = [
+        |call| call.flags = abi::RC_READ_ONLY | abi::RC_READ_WRITE,
+        |call| call.flags = 0x40,
+        |call| call.policy_mask = abi::P_ALL + 1,
+        |call| call.policies = abi::P_FENCED_BACKEND,
+        |call| call.max_attempts = 1,
+        |call| call.lease_ns = 1,
+        |call| call.no_server_ns = 1,
+        |call| call.reserved0 = 1,
+        |call| call.reserved = 1,
+    ];
+    for (index, change) in bad.into_iter().enumerate() {
+        let mut call = Reconnect::default();
+        change(&mut call);
+        assert_eq!(check_change(&call), Err(Bad::Invalid), "{index}");
     }
 }

@@ -1,7 +1,7 @@
 //! Each of the things that can happen in a [`World`], done to the ledger and to the model.
 
 use crate::fixture::{vacant, Life, Request};
-use crate::ledger::{Arrival, Claim, Ended, Next, Op, Wake, Who, Why};
+use crate::ledger::{Again, Arrival, Claim, Ended, Held, Next, Op, Wake, Who, Why};
 use crate::model::{Entry, Hands, Seat, Stage, Take};
 use crate::world::{At, World};
 
@@ -207,7 +207,7 @@ impl World {
             panic!("it finishes nothing")
         };
         let doomed = self.model.entries[&tag].doomed;
-        let ended = self.ledger.finish_commit(finish, well);
+        let ended = self.ledger.finish_commit(finish, well, self.now);
         assert_eq!(ended.doomed, doomed);
         self.leave(tag, ended, Some(well && !doomed));
     }
@@ -251,10 +251,17 @@ impl World {
         let entry = self.model.entries.remove(&tag).expect("the model has it");
         assert_eq!(ended.request.0, entry.serial);
         assert!(well.is_some() || ended.doomed);
+        assert_eq!(ended.queued_at, entry.queued_at);
+        assert!(entry.id.is_none_or(|id| id == ended.id));
+        let now = self.now;
         let counts = self.model.count(entry.op);
         if well == Some(true) {
             counts.done += 1;
             counts.bytes += u64::from(entry.bytes);
+            counts.total += now - entry.queued_at;
+            if entry.hands().is_some() {
+                counts.service += now - entry.since;
+            }
         } else {
             counts.failed += 1;
         }
@@ -268,9 +275,10 @@ impl World {
     }
 
     pub(crate) fn pop(&mut self) {
-        let Some(request) = self.ledger.condemned_pop() else {
+        let Some(ended) = self.ledger.condemned_pop() else {
             panic!("somebody was condemned")
         };
+        let request = ended.request;
         let found = self
             .model
             .entries
@@ -278,6 +286,12 @@ impl World {
             .find(|(_, entry)| entry.serial == request.0);
         let (tag, entry) = found.expect("the model has it");
         assert_eq!(entry.stage, Stage::Condemned);
+        assert!(ended.doomed && ended.queued_at == entry.queued_at);
+        let last = self.model.given.get(tag).and_then(|given| given.last());
+        assert!(
+            last.is_none_or(|&last| last <= ended.id),
+            "an id of the past"
+        );
         let (tag, op) = (*tag, entry.op);
         self.model.entries.remove(&tag);
         self.model.count(op).failed += 1;
@@ -347,10 +361,21 @@ impl World {
             process.is_none_or(|process| model.seats[&hands.seat].process == process)
                 && now - entry.since >= older
         });
-        let outcome = self.ledger.requeue(why, now, |held| {
+        let which = |held: &Held<'_, Life>| {
             process.is_none_or(|process| held.holder.who().process == process)
                 && held.held_for >= older
-        });
+        };
+        let mut told = (0, 0);
+        let outcome = self
+            .ledger
+            .requeue(why, now, which, |again| match again.new {
+                Some(new) => {
+                    assert!(new > again.id);
+                    told.0 += 1;
+                }
+                None => told.1 += 1,
+            });
+        assert_eq!(told, (outcome.requeued, outcome.condemned));
         assert_eq!(
             (outcome.requeued, outcome.refused, outcome.condemned),
             expected
@@ -359,12 +384,20 @@ impl World {
         self.notify(outcome.wake);
     }
 
-    pub(crate) fn close(&mut self, worker: usize, requeue: bool, dying: bool) {
+    /// `dying` is the worker whose process closes it, in its death.
+    pub(crate) fn close(&mut self, worker: usize, requeue: bool, dying: Option<usize>) {
         let Some(index) = self.workers[worker].1.take() else {
             return;
         };
         let file = self.files[worker];
-        let outcome = self.ledger.close(file, requeue, dying, self.now);
+        let dying = dying.map(|worker| self.lives[self.workers[worker].0].0);
+        let mut told = 0;
+        let tell = |again: &Again<'_, Request, Life>| {
+            assert_eq!(again.holder.who().file, file);
+            told += 1;
+        };
+        let outcome = self.ledger.close(file, requeue, dying, self.now, tell);
+        assert_eq!(told, outcome.requeued + outcome.condemned);
         if requeue {
             let why = Why::Closed(dying);
             let expected = self.model.requeue(why, self.now, |model, _, hands| {

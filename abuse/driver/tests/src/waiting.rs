@@ -101,7 +101,7 @@ fn every_way_into_the_queue_wakes() {
     type Way = fn(&mut Disk, u64) -> Wake;
     let ways: [Way; 3] = [
         |disk, _| disk.requeue(Why::Forced).wake,
-        |disk, _| disk.ledger.close(1, true, true, 0).wake,
+        |disk, _| disk.ledger.close(1, true, Some(1), 0, |_| ()).wake,
         |disk, id| {
             let finish = disk.finish(id);
             let _ = disk.requeue(Why::Forced);

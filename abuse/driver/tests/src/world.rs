@@ -62,7 +62,8 @@ pub(crate) enum Act {
     Close {
         worker: usize,
         requeue: bool,
-        dying: bool,
+        /// The worker whose process closes it, in its death.
+        dying: Option<usize>,
     },
     Die {
         process: usize,

@@ -7,20 +7,6 @@ use std::io;
 use super::{Access, File};
 use crate::sys::Arena;
 
-/// Zeros that any file takes.
-pub(super) static ZEROES: Zeroes = Zeroes([0; 1 << 16]);
-
-#[repr(align(4096))]
-pub(super) struct Zeroes([u8; 1 << 16]);
-
-impl std::ops::Deref for Zeroes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 impl File {
     /// Whether I/O can go straight to or from this memory.
     pub(super) fn takes(&self, buf: &[u8]) -> bool {

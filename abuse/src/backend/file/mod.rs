@@ -2,6 +2,7 @@
 
 //! A disk in a file, sparse or not, or on a block device.
 
+mod able;
 mod align;
 mod open;
 
@@ -16,7 +17,7 @@ use nix::fcntl::{fallocate, FallocateFlags};
 
 use super::{Backend, Capabilities};
 use crate::error::Result;
-use crate::sys::file::{block_discard, block_zero, write_durable};
+use crate::sys::file::{block_discard, block_erase, block_zero, write_durable};
 pub use open::FileOptions;
 
 /// A file or a block device.
@@ -44,6 +45,7 @@ pub struct File {
     kind: Kind,
     access: Access,
     read_only: bool,
+    able: able::Able,
 }
 
 /// What stands behind the path.
@@ -134,21 +136,6 @@ impl File {
             }
         }
     }
-
-    fn write_zeroes_by_hand(&self, offset: u64, length: u64) -> io::Result<()> {
-        let end = offset
-            .checked_add(length)
-            .ok_or(io::ErrorKind::InvalidInput)?;
-        let mut at = offset;
-        while at < end {
-            let piece = (end - at).min(align::ZEROES.len() as u64);
-            // At most the length of ZEROES, so it fits any usize.
-            self.file
-                .write_all_at(&align::ZEROES[..piece as usize], at)?;
-            at += piece;
-        }
-        Ok(())
-    }
 }
 
 impl Backend for File {
@@ -190,8 +177,9 @@ impl Backend for File {
             size_bytes: Some(self.bytes),
             read_only: self.read_only,
             slow: true,
-            discard: !self.read_only,
+            discard: self.able.discard,
             write_zeroes: !self.read_only,
+            secure_erase: self.able.erase,
             ..Capabilities::default()
         }
     }
@@ -205,19 +193,29 @@ impl Backend for File {
 
     fn write_zeroes(&self, offset: u64, length: u64, may_unmap: bool) -> io::Result<()> {
         let done = match (self.kind, may_unmap) {
-            (Kind::Regular, true) => {
-                self.reshape(FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, length)
-            }
+            // Of a block device, too: it may then unmap what it clears.
+            (_, true) => self.reshape(FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, length),
             (Kind::Regular, false) => {
                 self.reshape(FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, length)
             }
-            (Kind::Block, _) => Ok(block_zero(&self.file, offset, length)?),
+            (Kind::Block, false) => Ok(block_zero(&self.file, offset, length)?),
         };
-        match done {
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                self.write_zeroes_by_hand(offset, length)
+        match (done, self.kind) {
+            (Err(error), Kind::Regular) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                super::write_zeroes(&self.file, offset, length)
             }
-            other => other,
+            (Err(error), Kind::Block) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                Ok(block_zero(&self.file, offset, length)?)
+            }
+            (other, _) => other,
+        }
+    }
+
+    fn secure_erase(&self, offset: u64, length: u64) -> io::Result<()> {
+        match self.kind {
+            // A file system may keep old copies anywhere: nobody can promise this for a file.
+            Kind::Regular => Err(super::unsupported()),
+            Kind::Block => Ok(block_erase(&self.file, offset, length)?),
         }
     }
 }
@@ -269,7 +267,7 @@ mod tests {
     fn zeros_written_by_hand_cover_the_range_and_no_more() {
         let (_directory, file) = open(false);
         file.write(0, &[1; 1 << 18], false).unwrap();
-        file.write_zeroes_by_hand(4096, 150 << 10).unwrap();
+        crate::backend::write_zeroes(&file.file, 4096, 150 << 10).unwrap();
         let mut back = vec![9; 1 << 18];
         file.read(0, &mut back).unwrap();
         let zeros = back.iter().filter(|&&byte| byte == 0).count();

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use nix::fcntl::{fcntl, FcntlArg, Flock, FlockArg, OFlag};
 
+use super::able::Able;
 use super::{align, Access, File, Kind};
 use crate::error::{Error, Result};
 use crate::sys::file::{direct_align, DirectAlign};
@@ -71,6 +72,10 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<File> {
     let file = sized(path, file, kind, options)?;
     let bytes = size(&file).map_err(fail)?;
     let access = access(path, &file, options).map_err(fail)?;
+    let able = match options.read_only {
+        true => Able::default(),
+        false => Able::of(&file, kind, bytes),
+    };
     Ok(File {
         file,
         path: path.to_path_buf(),
@@ -78,6 +83,7 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<File> {
         kind,
         access,
         read_only: options.read_only,
+        able,
     })
 }
 

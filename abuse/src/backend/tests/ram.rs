@@ -126,6 +126,69 @@ fn removed_memory_is_gone_for_the_next_and_kept_by_who_has_it() {
     assert_eq!(back, [1; 512]);
 }
 
+/// Memory of a disk with discard.
+fn holed(directory: &TempDir) -> Ram {
+    Ram::with_holes_in(directory.path(), "a", SIZE, true).unwrap()
+}
+
+#[test]
+fn memory_with_holes_keeps_data() {
+    keeps_what_is_written(&holed(&TempDir::new()));
+}
+
+#[test]
+fn what_is_discarded_is_given_back_and_stays_so_for_the_next_worker() {
+    let directory = TempDir::new();
+    let blocks = || {
+        fs::metadata(directory.path().join("abuse-a"))
+            .unwrap()
+            .blocks()
+            * 512
+    };
+    let ram = holed(&directory);
+    assert!(ram.capabilities().discard);
+    assert!(blocks() >= SIZE, "made with holes");
+    ram.write(0, &[1; SIZE as usize], false).unwrap();
+    ram.discard(0, SIZE / 2).unwrap();
+    ram.write_zeroes(SIZE / 2, SIZE / 4, true).unwrap();
+    ram.write_zeroes(3 * SIZE / 4, SIZE / 8, false).unwrap();
+    assert!(blocks() <= SIZE / 4 + 4096, "{} bytes are left", blocks());
+    let next = holed(&directory);
+    assert!(blocks() <= SIZE / 4 + 4096, "the next one filled the holes");
+    let mut back = vec![9; SIZE as usize];
+    next.read(0, &mut back).unwrap();
+    let (zeros, data) = back.split_at(7 * SIZE as usize / 8);
+    assert!(zeros.iter().all(|&byte| byte == 0));
+    assert!(data.iter().all(|&byte| byte == 1));
+    next.write(4096, &[3; 512], false).unwrap();
+    ram.read(4096, &mut back[..512]).unwrap();
+    assert_eq!(back[..512], [3; 512]);
+}
+
+#[test]
+fn memory_that_was_promised_whole_has_no_discard() {
+    let directory = TempDir::new();
+    drop(holed(&directory));
+    let ram = Ram::open_in(directory.path(), "a", SIZE).unwrap();
+    assert!(!ram.capabilities().discard);
+    assert!(ram.discard(0, SIZE).is_err());
+}
+
+#[test]
+fn nothing_beyond_the_end_of_memory_with_holes_is_reached() {
+    let directory = TempDir::new();
+    let ram = holed(&directory);
+    let mut buffer = [0; 512];
+    assert!(ram.read(SIZE - 511, &mut buffer).is_err());
+    assert!(ram.write(SIZE - 511, &buffer, false).is_err());
+    assert!(ram.write(u64::MAX, &buffer, false).is_err());
+    assert!(ram.write_zeroes(0, SIZE + 1, false).is_err());
+    let length = fs::metadata(directory.path().join("abuse-a"))
+        .unwrap()
+        .len();
+    assert_eq!(length, SIZE);
+}
+
 #[test]
 fn nothing_beyond_the_end_is_reached() {
     let directory = TempDir::new();

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub struct Command<'g> {
     name: String,
     inner: std::process::Command,
     limit: Duration,
+    quiet: bool,
 }
 
 /// What a program that ended left.
@@ -47,7 +49,15 @@ impl<'g> Command<'g> {
             name: program.to_string_lossy().into_owned(),
             inner,
             limit: PATIENCE,
+            quiet: false,
         }
+    }
+
+    /// What it says is forgotten with it, instead of being shown if the scenario fails: for programs
+    /// that are started by the hundred.
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
     }
 
     /// One more argument.
@@ -101,7 +111,9 @@ impl<'g> Command<'g> {
             .spawn()
             .with_context(|| format!("starting {}", self.name))?;
         let title = format!("{} [{}]", self.name, child.id());
-        self.guest.remember_output(&title, &out, &err)?;
+        if !self.quiet {
+            self.guest.remember_output(&title, &out, &err)?;
+        }
         Ok(Process {
             name: self.name,
             child,
@@ -208,16 +220,29 @@ pub fn send(pid: u32, signal: Signal) -> Result<()> {
     Ok(kill(Pid::from_raw(pid), signal)?)
 }
 
-/// SIGSTOP; returns when the process stands still.
+/// SIGSTOP; returns when the process stands still, with all its threads: they stop one by one.
 pub fn stop(pid: u32) -> Result<()> {
     send(pid, Signal::SIGSTOP)?;
     let what = format!("process {pid} to stand still");
-    wait_until(&what, PATIENCE, || state_of(pid) == Some('T'))
+    wait_until(&what, PATIENCE, || stands_still(pid))
+}
+
+fn stands_still(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let mut states = tasks.into_iter().flatten().flatten().map(|task| {
+        // One that has ended meanwhile has no state, and does nothing any more.
+        state_in(&task.path().join("stat")).unwrap_or('T')
+    });
+    state_of(pid) == Some('T') && states.all(|state| state == 'T')
 }
 
 /// The letter that ps(1) shows; `None` when there is no such process.
 pub fn state_of(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    state_in(Path::new(&format!("/proc/{pid}/stat")))
+}
+
+fn state_in(stat: &Path) -> Option<char> {
+    let stat = std::fs::read_to_string(stat).ok()?;
     stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 

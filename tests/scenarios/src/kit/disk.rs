@@ -43,6 +43,23 @@ impl<'g> Disk<'g> {
         self.device.control_path().display().to_string()
     }
 
+    /// What a file below `/sys/block/abuseN` says.
+    pub fn sysfs(&self, file: &str) -> Result<String> {
+        let number = self.device.number();
+        let place = format!("/sys/block/abuse{number}/{file}");
+        let text = std::fs::read_to_string(&place).context(place)?;
+        Ok(text.trim().to_string())
+    }
+
+    /// Fails unless files below `/sys/block/abuseN` say this.
+    pub fn check_sysfs(&self, files: &[(&str, &str)]) -> Result<()> {
+        for (file, value) in files {
+            let found = self.sysfs(file)?;
+            ensure!(found == *value, "{file}: {found}, not {value}");
+        }
+        Ok(())
+    }
+
     /// What the driver made of the keys.
     pub fn setup(&self) -> &Setup {
         &self.setup
@@ -113,7 +130,7 @@ pub(super) fn is_idle(status: &Status) -> bool {
 }
 
 /// Fails unless every request of an idle device was ended exactly once.
-pub(super) fn every_request_ended(status: &Status) -> Result<()> {
+pub fn every_request_ended(status: &Status) -> Result<()> {
     for operation in Operation::ALL {
         let counts = status.counts(operation);
         ensure!(

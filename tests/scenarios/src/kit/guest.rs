@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use abuse::setup_keys::{plan, Plan};
-use abuse::{backend, Device, Setup, State, Worker};
+use abuse::{backend, Device, NewDevice, Registry, Setup, State, Worker};
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use nix::errno::Errno;
 use nix::sys::signal::{kill, Signal};
@@ -29,6 +29,8 @@ const SCRATCH: &str = "/srv/abuse-scenarios";
 /// This machine.
 pub struct Guest {
     clock: Arc<Clock>,
+    /// The devices that were here before.
+    devices: Vec<u32>,
     made: Mutex<Made>,
 }
 
@@ -65,8 +67,10 @@ impl fmt::Debug for Guest {
 impl Guest {
     pub(crate) fn new(clock: Arc<Clock>) -> Result<Guest> {
         fs::create_dir_all(SCRATCH).context(SCRATCH)?;
+        clock.stretch(times());
         Ok(Guest {
             clock,
+            devices: Device::numbers()?,
             made: Mutex::default(),
         })
     }
@@ -75,7 +79,7 @@ impl Guest {
     pub fn disk(&self, keys: &str) -> Result<Disk<'_>> {
         match plan(&[keys]) {
             Ok(Plan::Setup(setup)) => self.disk_of(&setup),
-            Ok(Plan::Reconnect { .. }) => bail!("{keys}: a disk is made, not reconnected"),
+            Ok(Plan::Reconnect(_)) => bail!("{keys}: a disk is made, not reconnected"),
             Err(why) => bail!("{keys}: {why}"),
         }
     }
@@ -85,13 +89,32 @@ impl Guest {
         for number in Device::numbers()? {
             let device = Device::open(number.to_string())?;
             if device.status()?.state == State::Empty {
-                let made = device.setup(setup)?;
-                let path = device.disk_path();
-                wait_until("the disk's node", PATIENCE, || path.exists())?;
-                return Ok(Disk::new(self, device, made));
+                return self.disk_on(device, setup);
             }
         }
         bail!("no device is free")
+    }
+
+    /// Sets this device up.
+    pub fn disk_on(&self, device: Device, setup: &Setup) -> Result<Disk<'_>> {
+        let made = device.setup(setup)?;
+        let path = device.disk_path();
+        wait_until("the disk's node", PATIENCE, || path.exists())?;
+        Ok(Disk::new(self, device, made))
+    }
+
+    /// Adds a device with the lowest number that is free. It goes when the scenario is over.
+    pub fn add(&self) -> Result<Device> {
+        let added = Registry::open()?.add(&NewDevice::default())?;
+        Ok(Device::open(added.number.to_string())?)
+    }
+
+    /// Runs abusectl; fails unless it ends with this exit code. What it said on both outputs.
+    pub fn abusectl(&self, code: i32, words: &[&str]) -> Result<String> {
+        let said = self.command("abusectl").args(words).run()?;
+        let text = format!("{}{}", said.stdout, said.stderr);
+        ensure!(said.status.code() == Some(code), "{words:?}: {said:?}");
+        Ok(text)
     }
 
     /// A program to be run.
@@ -126,9 +149,16 @@ impl Guest {
         Path::new(SCRATCH).join(name)
     }
 
-    /// Gives the scenario so long, from now, instead of three minutes.
+    /// Gives the scenario so long, from now, instead of three minutes; longer where it is to do more
+    /// ([`Guest::times`]).
     pub fn allow(&self, time: Duration) {
-        self.clock.allow(time);
+        self.clock.allow(time * times());
+    }
+
+    /// How often to do what the short form does so many times: a multiple of it in a long run, as
+    /// TIMES says.
+    pub fn times(&self, short: usize) -> usize {
+        short * times() as usize
     }
 
     /// Something that was counted, to stand behind the scenario's name when it has passed.
@@ -188,9 +218,33 @@ impl Guest {
         Ok(())
     }
 
-    /// Takes away whatever is left, also behind one that failed. An error, or `false`, means that
-    /// the machine is no place to run anything else: `false` says that no disk of ours is to blame.
-    pub(crate) fn tidy(&self) -> Result<bool> {
+    /// Removes the devices that the scenario added, and adds those that it removed.
+    fn devices_as_before(&self) -> Result<()> {
+        let now = Registry::list()?;
+        if now
+            .iter()
+            .map(|device| device.number)
+            .eq(self.devices.iter().copied())
+        {
+            return Ok(());
+        }
+        let registry = Registry::open()?;
+        for device in &now {
+            if !self.devices.contains(&device.number) {
+                registry.remove(device.number, Some(device.sequence), true, Some(PATIENCE))?;
+            }
+        }
+        for &number in &self.devices {
+            if now.iter().all(|device| device.number != number) {
+                registry.add(&NewDevice::numbered(number))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away whatever is left, also behind one that failed. An error means that the machine is
+    /// no place to run anything else.
+    pub(crate) fn tidy(&self) -> Result<()> {
         kill_children();
         unmount_all();
         for device in set_up()? {
@@ -207,24 +261,27 @@ impl Guest {
                 })
             })?;
         }
+        self.devices_as_before()?;
         wait_until("all processes to end", PATIENCE, || {
             kill_children();
             children().is_empty()
         })?;
-        if let Err(error) = udev::settle() {
-            let stuck = udev::stuck();
-            ensure!(stuck.is_empty(), "{error:#}: {}", stuck.join("; "));
-            eprintln!("abuse-scenarios: udevd is busy with itself; a fresh guest goes on");
-            return Ok(false);
-        }
+        udev::settle()?;
         fs::remove_dir_all(SCRATCH).context(SCRATCH)?;
         for entry in fs::read_dir("/dev/shm")?.flatten() {
             if entry.file_name().to_string_lossy().starts_with("abuse-") {
                 fs::remove_file(entry.path())?;
             }
         }
-        Ok(true)
+        Ok(())
     }
+}
+
+/// How many times as much as in the short form is to be done.
+fn times() -> u32 {
+    let word = std::env::var("ABUSE_TIMES").ok();
+    word.and_then(|word| word.parse().ok())
+        .map_or(1, |times: u32| times.max(1))
 }
 
 /// The devices that are set up, or being reset.

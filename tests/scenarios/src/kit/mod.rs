@@ -12,8 +12,11 @@
 //! | [`v1::Client`] | the client of 2009 |
 //! | [`Direct`] | one read or write of a disk, as one request; also in the background |
 //! | [`Fio`] | load, verified |
+//! | [`Layer`] | dm-crypt, LVM, md and loop on top of a disk |
 //! | [`Supervise`], [`Supervisor`] | `abuse-supervisor` and its workers |
+//! | [`stress`](stress::stress) | a file system under load while workers are killed |
 //! | [`Listener`] | the other end of NOTIFY_SOCKET |
+//! | [`Trace`](trace::Trace) | what the driver traces |
 //! | [`wait_until`], [`wait_for`], [`Pending`] | waiting, with a deadline |
 
 pub mod command;
@@ -25,12 +28,16 @@ pub mod faults;
 pub mod fio;
 pub mod guest;
 pub mod kernel_log;
+pub mod kernel_memory;
+pub mod layer;
 pub mod mount;
 pub mod notify;
 pub mod puppet;
 pub mod raw;
+pub mod stress;
 pub mod supervisor;
 mod sys;
+pub mod trace;
 pub mod udev;
 pub mod v1;
 pub mod wait;
@@ -40,6 +47,7 @@ pub use direct::Direct;
 pub use disk::Disk;
 pub use fio::{Fio, Load, Report};
 pub use guest::{skip, Guest, Skipped};
+pub use layer::Layer;
 pub use mount::Mount;
 pub use notify::Listener;
 pub use puppet::{Answer, Held, Puppet};

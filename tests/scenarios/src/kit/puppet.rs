@@ -6,21 +6,31 @@
 //! It is this program, started as `puppet DEV`; it hears one command per line and answers in lines:
 //!
 //! ```text
-//! take MAX MILLISECONDS   request ID OP OFFSET LENGTH FUA ATTEMPT EPOCH FIRST-BYTE ... then end
+//! take MAX MILLISECONDS   request ID OP OFFSET LENGTH FUA KEEP ATTEMPT EPOCH FIRST-BYTE ..., end
 //! put ID ok|zero|io-error|fill BYTE LENGTH   end, or refused ERRNO
+//! store ID PATH           end, when the data of that write are in the file, where they belong
+//! get-stuck               stuck, when it is inside EXCHANGE, in the middle of taking a write
+//! get-stuck ID LENGTH     stuck, when it is inside EXCHANGE, in the middle of completing that read
 //! ```
+//!
+//! A puppet that is stuck never comes back: its memory is a [`Tarpit`].
 
+use std::collections::HashMap;
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use abuse::{Device, Failure, Operation, Outcome, Take};
+use abuse::{abi, Device, Failure, Operation, Outcome, Take};
 use anyhow::{bail, ensure, Context, Result};
 use nix::sys::signal::Signal;
 
+use super::raw::{node, within, Raw, Tarpit};
 use super::wait::{wait_for, PATIENCE};
 use super::{command, Disk};
 
@@ -37,6 +47,8 @@ pub struct Held {
     pub length: usize,
     /// Durable before it is completed.
     pub fua: bool,
+    /// Zeroed space stays allocated.
+    pub keep: bool,
     /// Owners that died with it.
     pub attempt: u32,
     /// Epoch of the device when it was taken.
@@ -125,6 +137,19 @@ impl Puppet {
         self.hear_take()
     }
 
+    /// Has it answer everything well until that is over; what came.
+    pub fn serve_until(&mut self, mut over: impl FnMut() -> Result<bool>) -> Result<Vec<Held>> {
+        let mut seen = Vec::new();
+        while !over()? {
+            for held in self.take_within(16, Duration::from_millis(20))? {
+                let refused = self.put(&held, Answer::Done)?;
+                ensure!(refused.is_none(), "{held:?} was refused: {refused:?}");
+                seen.push(held);
+            }
+        }
+        Ok(seen)
+    }
+
     /// What it took.
     pub fn hear_take(&self) -> Result<Vec<Held>> {
         let mut held = Vec::new();
@@ -163,6 +188,24 @@ impl Puppet {
             Some(("refused", errno)) => Ok(Some(errno.parse()?)),
             _ => bail!("the puppet says: {line}"),
         }
+    }
+
+    /// Has it do what a worker does with a write before it completes it: put the data into a file.
+    pub fn store(&mut self, request: &Held, path: &Path) -> Result<()> {
+        self.say(&format!("store {} {}", request.id, path.display()))?;
+        self.hear("end")
+    }
+
+    /// Has it take a write of more than a page and not get to the end of its data.
+    pub fn get_stuck_taking(&mut self) -> Result<()> {
+        self.say("get-stuck")?;
+        self.hear("stuck")
+    }
+
+    /// Has it complete a read of more than a page and not get to the end of the data.
+    pub fn get_stuck_completing(&mut self, request: &Held) -> Result<()> {
+        self.say(&format!("get-stuck {} {}", request.id, request.length))?;
+        self.hear("stuck")
     }
 
     /// SIGKILL; returns when it is gone.
@@ -212,7 +255,7 @@ impl Drop for Puppet {
 
 fn parse(words: &str) -> Result<Held> {
     let words: Vec<&str> = words.split(' ').collect();
-    let [id, operation, offset, length, fua, attempt, epoch, first] = words[..] else {
+    let [id, operation, offset, length, fua, keep, attempt, epoch, first] = words[..] else {
         bail!("the puppet says: request {words:?}");
     };
     let operation = Operation::ALL
@@ -225,6 +268,7 @@ fn parse(words: &str) -> Result<Held> {
         offset: offset.parse()?,
         length: length.parse()?,
         fua: fua == "true",
+        keep: keep == "true",
         attempt: attempt.parse()?,
         epoch: epoch.parse()?,
         first: first.parse()?,
@@ -246,12 +290,22 @@ pub fn play(device: &str) -> ExitCode {
 }
 
 fn follow(device: &Device) -> Result<()> {
+    let mut held = HashMap::new();
     println!("ready");
     for line in std::io::stdin().lines() {
         let line = line?;
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
-            ["take", max, milliseconds] => take(device, max.parse()?, milliseconds.parse()?)?,
+            ["take", max, milliseconds] => {
+                held = take(device, max.parse()?, milliseconds.parse()?)?;
+            }
+            ["store", id, path] => {
+                let (offset, data) = held.get(&id.parse::<u64>()?).context("it is not held")?;
+                let file = OpenOptions::new().write(true).open(path)?;
+                file.write_all_at(data, *offset)?;
+                println!("end");
+            }
+            ["get-stuck", ref read @ ..] => get_stuck(device, read)?,
             ["put", id, ref answer @ ..] => put(device, id.parse()?, answer)?,
             _ => bail!("not understood: {line}"),
         }
@@ -259,7 +313,11 @@ fn follow(device: &Device) -> Result<()> {
     Ok(())
 }
 
-fn take(device: &Device, max: u32, milliseconds: u64) -> Result<()> {
+/// Requests by their ids: where, and the data of a write.
+type Requests = HashMap<u64, (u64, Vec<u8>)>;
+
+fn take(device: &Device, max: u32, milliseconds: u64) -> Result<Requests> {
+    let mut held = HashMap::new();
     let options = Take {
         max,
         timeout: Some(Duration::from_millis(milliseconds)),
@@ -267,20 +325,55 @@ fn take(device: &Device, max: u32, milliseconds: u64) -> Result<()> {
     };
     for request in device.take(&options)? {
         println!(
-            "request {} {} {} {} {} {} {} {}",
+            "request {} {} {} {} {} {} {} {} {}",
             request.id(),
             request.operation(),
             request.offset(),
             request.length(),
             request.fua(),
+            request.keep_allocated(),
             request.attempt(),
             request.epoch(),
             request.data().first().copied().unwrap_or(0),
         );
+        held.insert(request.id(), (request.offset(), request.data().to_vec()));
         request.leave();
     }
     println!("end");
-    Ok(())
+    Ok(held)
+}
+
+/// Calls EXCHANGE with memory that is not there and never comes.
+fn get_stuck(device: &Device, read: &[&str]) -> Result<()> {
+    let raw = Raw::open(&node(device))?;
+    let (mut done, mut take) = (Vec::new(), Vec::new());
+    let tarpit = match *read {
+        [] => {
+            take.push(abi::Take::default());
+            Tarpit::new(device.status()?.setup.context("no disk")?.max_bytes as usize)?
+        }
+        [id, length] => {
+            let (id, length) = (id.parse()?, length.parse()?);
+            let tarpit = Tarpit::new(length)?;
+            done.push(abi::Done {
+                id,
+                buffer: tarpit.memory.address(),
+                length: u32::try_from(length)?,
+                ..abi::Done::default()
+            });
+            tarpit
+        }
+        _ => bail!("get-stuck: {read:?}"),
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| match tarpit.wait() {
+            Ok(()) => println!("stuck"),
+            Err(error) => println!("error {error}"),
+        });
+        let how = within(&tarpit.memory, PATIENCE);
+        let ended = raw.exchange(&mut done, &mut take, how);
+        bail!("EXCHANGE ended: {ended:?}")
+    })
 }
 
 fn put(device: &Device, id: u64, answer: &[&str]) -> Result<()> {

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::sys::memfd::{memfd_create, MFdFlags};
 
 use super::sys;
-pub use super::sys::{address_of, call, call_on, handle, Memory, Plain, PAGE};
+pub use super::sys::{address_of, call, call_on, handle, Memory, Plain, Tarpit, PAGE};
 
 /// An open control node.
 #[derive(Debug)]

@@ -273,13 +273,63 @@ pub fn servers_of(disk: &Disk<'_>) -> BTreeSet<u32> {
         .collect()
 }
 
-/// The median and the longest, for a line of figures.
-pub fn spread(mut times: Vec<Duration>) -> String {
-    times.sort_unstable();
-    let at = |index: usize| times.get(index).map_or(0, Duration::as_millis);
-    format!(
-        "p50 {} ms, max {} ms",
-        at(times.len() / 2),
-        at(times.len().saturating_sub(1))
-    )
+/// How long something took, each time.
+#[derive(Clone, Debug, Default)]
+pub struct Times(Vec<Duration>);
+
+impl Times {
+    /// Of these.
+    pub fn of(times: impl IntoIterator<Item = Duration>) -> Times {
+        let mut times: Vec<Duration> = times.into_iter().collect();
+        times.sort_unstable();
+        Times(times)
+    }
+
+    /// So many percent took no longer than this; zero if there were none.
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let rank = (self.0.len() * percent).div_ceil(100).max(1);
+        let found = self.0.get(rank - 1).or(self.0.last());
+        found.copied().unwrap_or_default()
+    }
+
+    /// Fails unless half, 99 of a hundred and all took no longer than these.
+    pub fn keep_within(&self, what: &str, limits: [Duration; 3]) -> Result<()> {
+        for (percent, limit) in [50, 99, 100].into_iter().zip(limits) {
+            let took = self.percentile(percent);
+            ensure!(
+                took <= limit,
+                "{what}: p{percent} is {took:?}, over {limit:?}: {self}"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |percent| self.percentile(percent).as_secs_f64() * 1e3;
+        let (half, most, all) = (ms(50), ms(99), ms(100));
+        write!(f, "p50 {half:.1} ms, p99 {most:.1} ms, max {all:.1} ms")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_times_that_were_measured() {
+        let times = Times::of((1..=200).rev().map(Duration::from_millis));
+        assert_eq!(times.percentile(50), Duration::from_millis(100));
+        assert_eq!(times.percentile(99), Duration::from_millis(198));
+        assert_eq!(times.percentile(100), Duration::from_millis(200));
+        assert_eq!(
+            times.to_string(),
+            "p50 100.0 ms, p99 198.0 ms, max 200.0 ms"
+        );
+        assert_eq!(Times::default().percentile(50), Duration::ZERO);
+        let limits = |last| [100, 198, last].map(Duration::from_millis);
+        times.keep_within("a test", limits(200)).unwrap();
+        times.keep_within("a test", limits(199)).unwrap_err();
+    }
 }

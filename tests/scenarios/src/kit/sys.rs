@@ -7,9 +7,10 @@
 //! driver writes to no others, so the functions are safe to call for what is tested here.
 
 use std::fs::File;
+use std::io::Read;
 use std::mem::size_of;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::ptr::NonNull;
 
 use abuse::abi;
@@ -33,7 +34,7 @@ macro_rules! plain {
         unsafe impl Plain for abi::$name {}
     )*};
 }
-plain!(Info Vector XfrHdr Done Take Exchange Setup Status Requeue Reconnect Reset);
+plain!(Info Vector XfrHdr Done Take Exchange Setup Status Requeue Reconnect Reset Resize Add Remove);
 // SAFETY: an integer.
 unsafe impl Plain for u64 {}
 // SAFETY: an integer.
@@ -185,6 +186,74 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: mapped by `new`, and nothing in Rust refers to it.
         let _ = unsafe { mman::munmap(self.at, self.len) };
+    }
+}
+
+/// Pages of which all but the first are never there: whoever touches one of them waits, in the kernel
+/// too, until it is killed. By userfaultfd(2), which root may use.
+#[derive(Debug)]
+pub struct Tarpit {
+    /// The pages.
+    pub memory: Memory,
+    faults: File,
+}
+
+/// `struct uffdio_api`
+#[repr(C)]
+struct UffdioApi {
+    api: u64,
+    features: u64,
+    ioctls: u64,
+}
+
+/// `struct uffdio_register`
+#[repr(C)]
+struct UffdioRegister {
+    start: u64,
+    len: u64,
+    mode: u64,
+    ioctls: u64,
+}
+
+const UFFD_API: u64 = 0xaa;
+const UFFDIO_API: u32 = 0xc018_aa3f;
+const UFFDIO_REGISTER: u32 = 0xc020_aa00;
+const UFFDIO_REGISTER_MODE_MISSING: u64 = 1;
+/// Bytes of `struct uffd_msg`.
+const UFFD_MSG: usize = 32;
+
+impl Tarpit {
+    /// At least two pages.
+    pub fn new(len: usize) -> nix::Result<Tarpit> {
+        let memory = Memory::new(len.max(2 * PAGE))?;
+        memory.put(0, 0u64);
+        let flags = nix::libc::O_CLOEXEC;
+        // SAFETY: the call has no pointers.
+        let fd = unsafe { nix::libc::syscall(nix::libc::SYS_userfaultfd, flags) };
+        let fd = Errno::result(fd)? as i32;
+        // SAFETY: just opened, and nobody else's.
+        let faults = unsafe { File::from_raw_fd(fd) };
+        let mut api = UffdioApi {
+            api: UFFD_API,
+            features: 0,
+            ioctls: 0,
+        };
+        let borrowed = std::os::fd::AsFd::as_fd(&faults);
+        call(borrowed, UFFDIO_API, std::ptr::from_mut(&mut api) as u64)?;
+        let mut register = UffdioRegister {
+            start: memory.address() + PAGE as u64,
+            len: memory.len() - PAGE as u64,
+            mode: UFFDIO_REGISTER_MODE_MISSING,
+            ioctls: 0,
+        };
+        let address = std::ptr::from_mut(&mut register) as u64;
+        call(borrowed, UFFDIO_REGISTER, address)?;
+        Ok(Tarpit { memory, faults })
+    }
+
+    /// Waits until somebody is caught in it. Nobody gets out again.
+    pub fn wait(&self) -> std::io::Result<()> {
+        (&self.faults).read_exact(&mut [0; UFFD_MSG])
     }
 }
 

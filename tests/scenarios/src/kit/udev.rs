@@ -3,32 +3,57 @@
 //! udevd reads a disk when it comes alive and whenever somebody wrote to it. Scenarios that count
 //! requests keep it waiting.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
+use nix::sys::signal::Signal;
+
+use super::command;
 
 use super::detectors::patience;
 
 /// While this lives, udevd looks at nothing.
+///
+/// It is stopped. Its own `udevadm control --stop-exec-queue` would be the gentler way, but the way
+/// back waits: a process that udevd forks for an event while that order is being answered inherits
+/// the connection, and udevadm hears the end of it only when that process ends, three seconds after
+/// its last event, or as long as a disk without a worker keeps it.
 #[derive(Debug)]
-pub struct Held(());
+pub struct Held(Option<u32>);
 
-/// Holds udevd until the result is dropped.
+/// Holds udevd, if it runs here, until the result is dropped. What it has begun it goes on with.
 pub fn hold() -> Result<Held> {
-    control("--stop-exec-queue")?;
-    Ok(Held(()))
+    let held = Held(daemon());
+    if let Some(pid) = held.0 {
+        command::stop(pid).context("udevd")?;
+    }
+    Ok(held)
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let _ = control("--start-exec-queue");
+        if let Some(pid) = self.0 {
+            let _ = command::send(pid, Signal::SIGCONT);
+        }
     }
+}
+
+/// The udevd that answers; the processes it forks have another name.
+fn daemon() -> Option<u32> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let is_udevd = |place: &Path| {
+        fs::read_to_string(place.join("comm")).is_ok_and(|name| name.trim() == "systemd-udevd")
+    };
+    let mut found = processes.filter(|entry| is_udevd(&entry.path()));
+    found.next()?.file_name().to_str()?.parse().ok()
 }
 
 /// Waits until udevd has looked at everything. Fails when it hangs.
 pub fn settle() -> Result<()> {
-    if !std::path::Path::new("/run/udev/control").exists() {
+    if !Path::new("/run/udev/control").exists() {
         return Ok(());
     }
     let limit = patience(Duration::from_secs(20)).as_secs();
@@ -37,35 +62,5 @@ pub fn settle() -> Result<()> {
         .status()
         .context("udevadm settle")?;
     ensure!(status.success(), "udevd still waits for a disk");
-    Ok(())
-}
-
-/// The processes of udevd that wait uninterruptibly, and for what: when no disk of ours is left,
-/// there must be none.
-pub fn stuck() -> Vec<String> {
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let about = |process: std::path::PathBuf| {
-        let stat = std::fs::read_to_string(process.join("stat")).ok()?;
-        let (name, rest) = stat.rsplit_once(") ")?;
-        let stack = std::fs::read_to_string(process.join("stack")).unwrap_or_default();
-        (name.contains("udev") && rest.starts_with('D')).then(|| format!("{name}: {stack}"))
-    };
-    processes
-        .flatten()
-        .filter_map(|entry| about(entry.path()))
-        .collect()
-}
-
-fn control(word: &str) -> Result<()> {
-    if !std::path::Path::new("/run/udev/control").exists() {
-        return Ok(());
-    }
-    let status = Command::new("udevadm")
-        .args(["control", word])
-        .status()
-        .context("udevadm control")?;
-    ensure!(status.success(), "udevadm control {word}: {status}");
     Ok(())
 }

@@ -5,7 +5,8 @@
 //!
 //! A thread that sleeps in EXCHANGE is signalled: EINTR, also with SA_RESTART. The same when the call
 //! completed a request first: it succeeds and says so. A worker that sleeps while it is stopped and
-//! continued takes the next request as if nothing had been.
+//! continued takes the next request as if nothing had been. A call that waits for more than is there
+//! leaves that to others when it is signalled: a worker that is being stopped or killed would sit on it.
 
 use std::os::unix::thread::{JoinHandleExt, RawPthread};
 use std::thread::{self, JoinHandle};
@@ -40,6 +41,20 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     }
     ensure!(disk.status()?.stale == 0, "a completion was made twice");
 
+    let read = file.start_read(0, 512);
+    disk.wait_queued(1)?;
+    let taken = disk.counts(abuse::Operation::Read)?.taken;
+    let got = interrupted_for(&disk, Vec::new(), 2)?;
+    expect("signalled while it waited for two", got, Errno::EINTR)?;
+    let status = disk.status()?;
+    ensure!(
+        status.queued == 1 && status.counts(abuse::Operation::Read).taken == taken,
+        "it took what it was not to have: {status:?}"
+    );
+    let (raw, arena) = (Raw::open(&disk.control())?, Memory::new(1 << 20)?);
+    raw.finish(&raw.take_one(&arena)?)?;
+    read.finish(PATIENCE)??;
+
     let mut puppet = disk.puppet()?;
     puppet.say_take(1)?;
     for _ in 0..20 {
@@ -56,15 +71,25 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
 }
 
 /// An EXCHANGE for ever that gets a signal once it sleeps.
-fn interrupted(disk: &Disk<'_>, mut done: Vec<Done>) -> Result<nix::Result<Exchange>> {
+fn interrupted(disk: &Disk<'_>, done: Vec<Done>) -> Result<nix::Result<Exchange>> {
+    interrupted_for(disk, done, 1)
+}
+
+/// ... that waits for `min` requests.
+fn interrupted_for(
+    disk: &Disk<'_>,
+    mut done: Vec<Done>,
+    min: usize,
+) -> Result<nix::Result<Exchange>> {
     let raw = Raw::open(&disk.control())?;
     let thread: JoinHandle<nix::Result<Exchange>> = thread::spawn(move || {
         let arena = Memory::new(1 << 20)?;
         let how = Exchange {
             timeout_ns: FOREVER,
+            take_min: u32::try_from(min).unwrap_or(1),
             ..within(&arena, Duration::ZERO)
         };
-        raw.exchange(&mut done, &mut [Take::default()], how)
+        raw.exchange(&mut done, &mut vec![Take::default(); min], how)
     });
     disk.wait_status("a sleeper", |status| status.waiting == 1)?;
     let number: RawPthread = thread.as_pthread_t();

@@ -50,10 +50,20 @@ pub(super) fn run(_guest: &Guest) -> Result<()> {
     ];
     sizes(&raw, "REQUEUE", abi::IOC_REQUEUE, requeue, dirt)?;
     let dirt: Dirt = &[
-        ("flags", 4, 0x8),
+        ("flags", 4, 0x40),
+        ("flags", 4, 1 << 31),
         ("read-only and writable", 4, 0x6),
-        ("reserved", 24, 1),
-        ("reserved", 28, 1 << 31),
+        ("policies without a mask", 24, abi::P_FENCED_BACKEND),
+        ("unknown policies", 28, abi::P_ALL + 1),
+        ("unknown policies", 28, 1 << 31),
+        ("max_attempts without its flag", 32, 1),
+        ("reserved0", 36, 1),
+        ("lease without its flag", 40, 1),
+        ("lease without its flag", 44, 1 << 31),
+        ("no_server without its flag", 48, 1),
+        ("no_server without its flag", 52, 1),
+        ("reserved", 56, 1),
+        ("reserved", 60, 1 << 31),
     ];
     sizes(
         &raw,
@@ -130,7 +140,16 @@ fn sizes<T: Plain>(raw: &Raw, name: &str, number: u32, good: T, dirt: Dirt) -> R
     let got = raw.call_at(number, memory.address());
     expect(&format!("{name}: a size over 4096"), got, Errno::E2BIG)?;
 
-    for nowhere in [0, NOWHERE, 1 << 63, u64::MAX - 3] {
+    // Nothing, the end of user space, the hole behind it, the kernel's own memory, and the very end.
+    for nowhere in [
+        0,
+        NOWHERE,
+        0x7fff_ffff_f000,
+        1 << 47,
+        1 << 63,
+        0xffff_8880_0000_0000,
+        u64::MAX - 3,
+    ] {
         let got = raw.call_at(number, nowhere);
         expect(&format!("{name} at {nowhere:#x}"), got, Errno::EFAULT)?;
     }

@@ -10,10 +10,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use abuse::{Setup, State};
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 
 use crate::kit::raw::{free, node, Memory, Raw};
-use crate::kit::{wait_until, Direct, Guest, PATIENCE};
+use crate::kit::{kernel_memory, udev, wait_until, Direct, Guest, PATIENCE};
 
 const ROUNDS: u32 = 1000;
 const WARM: u32 = 100;
@@ -32,7 +32,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let mut before = 0;
     for round in 0..ROUNDS {
         if round == WARM {
-            before = kernel_memory()?;
+            udev::settle()?;
+            before = kernel_memory::kilobytes()?;
         }
         device.setup(&setup)?;
         if round % 10 == 0 {
@@ -61,24 +62,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         status.state == State::Empty && status.epoch >= ROUNDS,
         "{status:?}"
     );
-    let grown = kernel_memory()? - before;
+    udev::settle()?;
+    let grown = kernel_memory::kilobytes()? - before;
     ensure!(grown < TOLERANCE, "the kernel's memory grew by {grown} kB");
     Ok(())
-}
-
-/// Kilobytes of the kernel's own, without what it could give back.
-fn kernel_memory() -> Result<i64> {
-    // Freed disks are let go of after a grace period, and by udevd when it has looked.
-    let _ = std::process::Command::new("udevadm").arg("settle").status();
-    std::fs::write("/proc/sys/vm/drop_caches", "3")?;
-    let text = std::fs::read_to_string("/proc/meminfo")?;
-    let field = |name: &str| -> Result<i64> {
-        let line = text
-            .lines()
-            .find(|line| line.starts_with(name))
-            .context(name.to_string())?;
-        let number = line.split_whitespace().nth(1).context(name.to_string())?;
-        Ok(number.parse()?)
-    };
-    Ok(field("SUnreclaim:")? + field("VmallocUsed:")? + field("Percpu:")? + field("KernelStack:")?)
 }

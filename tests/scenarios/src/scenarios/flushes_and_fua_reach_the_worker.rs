@@ -7,7 +7,7 @@
 use abuse::Operation;
 use anyhow::{ensure, Result};
 
-use crate::kit::{Answer, Direct, Disk, Guest, Held, Pending, Puppet};
+use crate::kit::{Direct, Disk, Guest, Held, Pending, Puppet};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let _quiet = guest.hold_udev()?;
@@ -60,13 +60,7 @@ fn written(disk: &Disk<'_>) -> Result<Vec<Held>> {
 
 /// Everything that came until the work ended.
 fn served(mut puppet: Puppet, mut work: Pending<std::io::Result<()>>) -> Result<Vec<Held>> {
-    let mut seen = Vec::new();
-    while !work.is_over() {
-        for held in puppet.take_within(1, std::time::Duration::from_millis(50))? {
-            ensure!(puppet.put(&held, Answer::Done)?.is_none(), "refused");
-            seen.push(held);
-        }
-    }
+    let seen = puppet.serve_until(|| Ok(work.is_over()))?;
     work.finish(crate::kit::PATIENCE)??;
     Ok(seen)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{ensure, Result};
 
-use crate::kit::supervisor::spread;
+use crate::kit::supervisor::Times;
 use crate::kit::{Fio, Guest, Supervise};
 
 const KILLS: usize = 20;
@@ -39,9 +39,8 @@ pub(super) fn shoot(guest: &Guest, workers: usize) -> Result<()> {
         verified += load.finish()?.reads;
     }
     let requeued: u64 = failovers.iter().map(|it| it.requeued).sum();
-    let of = |time: fn(&crate::kit::supervisor::Failover) -> _| {
-        spread(failovers.iter().map(time).collect())
-    };
+    let of =
+        |time: fn(&crate::kit::supervisor::Failover) -> _| Times::of(failovers.iter().map(time));
     println!(
         "    {workers} workers, {KILLS} kills, {requeued} requests resumed, {verified} blocks \
          verified: kill to the next completion {}; to a new worker {}",

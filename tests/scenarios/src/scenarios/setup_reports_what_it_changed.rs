@@ -107,6 +107,34 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     );
     device.reset(true, Some(PATIENCE))?;
 
+    let made = make(Setup {
+        physical_block: 16384,
+        io_opt: 20480,
+        discard_granularity: 4096,
+        max_discard_bytes: 20480,
+        features: abi::F_DISCARD,
+        ..good
+    })
+    .context("what is no multiple of the physical block")?;
+    let adjusted = abi::ADJ_IO_OPT | abi::ADJ_DISCARD;
+    ensure!(made.adjusted == adjusted, "{:#x}", made.adjusted);
+    for (file, value) in [
+        ("physical_block_size", "16384"),
+        ("minimum_io_size", "16384"),
+        ("optimal_io_size", "16384"),
+        ("discard_granularity", "16384"),
+        ("discard_max_hw_bytes", "20480"),
+    ] {
+        ensure!(queue(file)? == value, "{file}: {}", queue(file)?);
+    }
+    let got = (
+        made.io_opt,
+        made.discard_granularity,
+        made.max_discard_bytes,
+    );
+    ensure!(got == (16384, 16384, 20480), "{got:?}");
+    device.reset(true, Some(PATIENCE))?;
+
     let made = make(good).context("the defaults")?;
     ensure!(made.adjusted == 0, "{:#x}", made.adjusted);
     let got = (

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use abuse::{Device, Setup};
+use abuse::{Device, NewDevice, Registry, Setup};
 use anyhow::{ensure, Context, Result};
 
 use crate::kit::raw::{free, node, Memory, Raw};
@@ -47,6 +47,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
             path
         };
         Device::open(&path)?.reset(true, Some(PATIENCE))?;
+        added_and_removing()?;
         // The last work of the reset may be about to end.
         wait_for("the module to go", PATIENCE, || {
             Ok(rmmod()?.status.success().then_some(()))
@@ -62,5 +63,16 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
             .context("loading it again")?;
         wait_until("the control nodes", PATIENCE, || Path::new(&path).exists())?;
     }
+    Ok(())
+}
+
+/// Devices that were added, with and without a name, and one whose removal nobody waits for.
+fn added_and_removing() -> Result<()> {
+    let registry = Registry::open()?;
+    registry.add(&NewDevice::named("stays"))?;
+    registry.add(&NewDevice::numbered(500))?;
+    let goes = registry.add(&NewDevice::numbered(501))?;
+    Device::open("501")?.setup(&Setup::new(1 << 20))?;
+    registry.remove(501, Some(goes.sequence), true, None)?;
     Ok(())
 }

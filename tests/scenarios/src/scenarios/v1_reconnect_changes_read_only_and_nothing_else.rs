@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 
 //! SET_STATUS with RECONNECT succeeds on a disk that is there: read-only or not is taken over, what
-//! was taken is offered again, and nothing else changes. In 2009 it never succeeded.
+//! was taken is offered again, and nothing else changes: another size, block or queue is refused. In
+//! 2009 it never succeeded.
 
 use anyhow::{ensure, Context, Result};
 
@@ -20,7 +21,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let (worker, arena) = (Raw::open(&node)?, Memory::new(1 << 20)?);
     let taken = worker.take_one(&arena)?;
 
-    client.expect("setup", &["16777216", "512", "9", "ro", "reconnect"], "ok")?;
+    client.expect("setup", &["16777216", "512", "0", "ro", "reconnect"], "ok")?;
     let after = client.device().status()?;
     let mut same = after.setup.clone().context("no disk")?;
     ensure!(same.read_only, "it is not read-only");
@@ -41,9 +42,14 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         "a read-only disk was written"
     );
 
-    for other in [["33554432", "512"], ["16777216", "4096"]] {
-        let words = [other[0], other[1], "64", "reconnect"];
-        client.expect("setup", &words, "EINVAL")?;
+    for [bytes, block, queue] in [
+        ["33554432", "512", "64"],
+        ["16777216", "4096", "64"],
+        ["16777216", "512", "9"],
+        ["16777216", "512", "65"],
+        ["16777216", "512", "513"],
+    ] {
+        client.expect("setup", &[bytes, block, queue, "reconnect"], "EINVAL")?;
     }
     client.expect("setup", &["16777216", "512", "64"], "EINVAL")?;
     client.expect("setup", &["16777216", "512", "64", "reconnect"], "ok")?;

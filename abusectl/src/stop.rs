@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: MIT
+
+//! Taking a disk away, by `reset` or with its device by `remove`: not from under somebody, and not
+//! before what was written is durable. `--force` skips both, and says what that costs.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fmt, io, thread};
+
+use abuse::{Device, Operation, Setup, Status};
+
+use crate::failure::{Code, Failure};
+use crate::human;
+use crate::users::Users;
+
+/// What stops it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The disk goes.
+    Reset,
+    /// The device goes, too.
+    Remove,
+}
+
+impl Stop {
+    fn verb(self) -> &'static str {
+        match self {
+            Stop::Reset => "reset",
+            Stop::Remove => "remove",
+        }
+    }
+
+    /// `resets it`
+    fn does(self) -> &'static str {
+        match self {
+            Stop::Reset => "resets it",
+            Stop::Remove => "removes it",
+        }
+    }
+}
+
+/// udev looks at a new disk, and at one that was written to: it has it open for a moment.
+const GLANCE: Duration = Duration::from_secs(1);
+/// How often to see whether something is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Makes a device ready to be stopped: nobody uses it, and what was written is durable.
+pub fn prepare(device: &Device, stop: Stop, timeout: Duration) -> Result<(), Failure> {
+    refuse_while_used(device, stop, timeout)?;
+    let status = device.status()?;
+    let Some(setup) = &status.setup else {
+        return Ok(());
+    };
+    if needs_a_flush(setup, &status) {
+        flush(device, &status, stop, timeout)?;
+        // Whoever flushed has closed it; udev may look again.
+        refuse_while_used(device, stop, timeout)?;
+    }
+    Ok(())
+}
+
+/// The refusal of the driver: somebody came between the look and the stop, or uses it where nobody
+/// can see.
+pub fn still_used(device: &Device, stop: Stop, error: abuse::Error) -> Failure {
+    match refuse_while_used(device, stop, Duration::ZERO) {
+        Err(failure) => failure,
+        Ok(()) => error.into(),
+    }
+}
+
+/// What --force takes away, as the end of a sentence.
+pub fn losses(device: &Device) -> Result<String, Failure> {
+    let status = device.status()?;
+    let mut lost: Vec<String> = uses(&status, Users::of(device.number()))
+        .iter()
+        .map(Use::to_string)
+        .collect();
+    if status
+        .setup
+        .as_ref()
+        .is_some_and(|setup| needs_a_flush(setup, &status))
+    {
+        lost.push("not flushed".into());
+    }
+    Ok(match lost.is_empty() {
+        true => String::new(),
+        false => format!("; it was {}", lost.join(", ")),
+    })
+}
+
+/// A stop that goes on behind our back.
+pub fn draining(name: &str, stop: Stop, what: &str, timeout: Duration) -> Failure {
+    let time = human::age(timeout);
+    let (gone, step) = match stop {
+        Stop::Reset => ("disk", "'abusectl info' shows how far it is"),
+        Stop::Remove => ("device", "its number is free when it is over"),
+    };
+    Failure::new(
+        Code::TimedOut,
+        format!(
+            "{name}: the {gone} is not gone after {time}: {what} still in the middle of a copy"
+        ),
+    )
+    .hint(format!("The {} goes on by itself; {step}.", stop.verb()))
+}
+
+/// Refuses a device in use. One that is merely open gets a moment to be closed.
+fn refuse_while_used(device: &Device, stop: Stop, timeout: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + timeout.min(GLANCE);
+    loop {
+        let uses = uses(&device.status()?, Users::of(device.number()));
+        if uses.is_empty() {
+            return Ok(());
+        }
+        if !matches!(uses[..], [Use::Open(_)]) || Instant::now() >= deadline {
+            let name = device.control_path().display().to_string();
+            return Err(busy(&name, stop, &uses));
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Whether anything may have been written that is not durable yet.
+fn needs_a_flush(setup: &Setup, status: &Status) -> bool {
+    let written = Operation::ALL
+        .into_iter()
+        .filter(|operation| operation.modifies() && *operation != Operation::Flush)
+        .any(|operation| status.counts(operation).done > 0);
+    written && !setup.write_through
+}
+
+/// Has the workers flush, in a process of its own: one that waits for a disk cannot end.
+fn flush(device: &Device, status: &Status, stop: Stop, timeout: Duration) -> Result<(), Failure> {
+    let name = device.control_path().display().to_string();
+    if status.workers == 0 {
+        return Err(unflushed(&name, stop, Code::Busy, "nobody serves the disk"));
+    }
+    let fail =
+        |error: &io::Error| unflushed(&name, stop, Code::Failed, &crate::failure::cause(error));
+    let mut child = Command::new("/proc/self/exe")
+        .arg("flush")
+        .arg(device.disk_path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| fail(&error))?;
+    let deadline = Instant::now() + timeout;
+    while child.try_wait().map_err(|error| fail(&error))?.is_none() {
+        if Instant::now() >= deadline {
+            let _ = child.kill();
+            let time = human::age(timeout);
+            let why = format!("no worker did it in {time}");
+            return Err(unflushed(&name, stop, Code::TimedOut, &why));
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    let output = child.wait_with_output().map_err(|error| fail(&error))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&output.stderr);
+    let why = why.trim().rsplit(": ").next().unwrap_or_default();
+    Err(unflushed(&name, stop, Code::Busy, why))
+}
+
+fn unflushed(name: &str, stop: Stop, code: Code, why: &str) -> Failure {
+    Failure::new(
+        code,
+        format!(
+            "{name}: {} failed: what was written cannot be flushed: {why}",
+            stop.verb()
+        ),
+    )
+    .hint(format!(
+        "Have a worker serve it (abusectl server); --force {} anyway, and writes that its backend \
+         has not made durable may be lost.",
+        stop.does()
+    ))
+}
+
+/// Why a device is not to be stopped without --force.
+#[derive(Debug, PartialEq)]
+enum Use {
+    Mounted(String),
+    Swap(String),
+    Held(String),
+    Open(u32),
+    Pending(u64),
+}
+
+impl Use {
+    fn step(&self) -> String {
+        match self {
+            Use::Mounted(at) => format!("Unmount it: umount '{at}'"),
+            Use::Swap(node) => format!("Stop swapping to it: swapoff {node}"),
+            Use::Held(by) => format!("Stop {by} first"),
+            Use::Open(_) => "Close whatever has the disk open (fuser -v names it)".into(),
+            Use::Pending(_) => "Have a worker finish the requests (abusectl server)".into(),
+        }
+    }
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Use::Mounted(at) => write!(f, "mounted on {at}"),
+            Use::Swap(node) => write!(f, "{node} is swapped to"),
+            Use::Held(by) => write!(f, "held by {by}"),
+            Use::Open(times) => write!(f, "open ({})", human::count((*times).into(), "opener")),
+            Use::Pending(n) => write!(f, "{} pending", human::count(*n, "request")),
+        }
+    }
+}
+
+fn uses(status: &Status, users: Users) -> Vec<Use> {
+    let mounted = users.mountpoints.into_iter().map(Use::Mounted);
+    let swaps = users.swaps.into_iter().map(Use::Swap);
+    let held = users.holders.into_iter().map(Use::Held);
+    let mut uses: Vec<Use> = mounted.chain(swaps).chain(held).collect();
+    // Each of those has it open, too.
+    if uses.is_empty() && status.openers > 0 {
+        uses.push(Use::Open(status.openers));
+    }
+    if !status.is_idle() {
+        let pending = [status.queued, status.taken, status.draining];
+        uses.push(Use::Pending(pending.into_iter().map(u64::from).sum()));
+    }
+    uses
+}
+
+/// The refusal, with the step that clears its first reason.
+fn busy(name: &str, stop: Stop, uses: &[Use]) -> Failure {
+    let reasons: Vec<String> = uses.iter().map(Use::to_string).collect();
+    let step = uses.first().map(Use::step).unwrap_or_default();
+    let pending = uses.iter().find_map(|one| match one {
+        Use::Pending(1) => Some("1 pending request ends".into()),
+        Use::Pending(n) => Some(format!("{n} pending requests end")),
+        _ => None,
+    });
+    let lost = pending.unwrap_or_else(|| "what is pending ends".into());
+    Failure::new(
+        Code::Busy,
+        format!(
+            "{name}: {} failed: Device or resource busy: {}",
+            stop.verb(),
+            reasons.join(", ")
+        ),
+    )
+    .hint(format!(
+        "{step}; --force {} anyway, and {lost} with an I/O error.",
+        stop.does()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_every_reason_and_the_first_step() {
+        let uses = [
+            Use::Mounted("/srv/a b".into()),
+            Use::Held("/dev/mapper/secret".into()),
+            Use::Pending(2),
+        ];
+        let failure = busy("/dev/abctl0", Stop::Reset, &uses);
+        assert_eq!(failure.code(), Code::Busy);
+        assert_eq!(
+            failure.text(),
+            "/dev/abctl0: reset failed: Device or resource busy: mounted on /srv/a b, \
+             held by /dev/mapper/secret, 2 requests pending\n\
+             Unmount it: umount '/srv/a b'; --force resets it anyway, and 2 pending requests end with an I/O error."
+        );
+    }
+
+    #[test]
+    fn every_reason_has_a_step_of_its_own() {
+        for (reason, step) in [
+            (Use::Swap("/dev/abuse0p2".into()), "swapoff /dev/abuse0p2"),
+            (Use::Held("/dev/md0".into()), "Stop /dev/md0"),
+            (Use::Open(1), "fuser"),
+            (Use::Pending(1), "abusectl server"),
+        ] {
+            let text = busy("/dev/abctl0", Stop::Reset, &[reason]).text();
+            assert!(text.contains(step), "{text}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+
+//! Devices on top of disks: dm-crypt, LVM, md, loop.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::Guest;
+
+/// A device over others; dropping it takes it down.
+#[derive(Debug)]
+pub struct Layer<'g> {
+    guest: &'g Guest,
+    path: PathBuf,
+    /// What takes it down, in order.
+    down: Vec<Vec<String>>,
+}
+
+impl<'g> Layer<'g> {
+    fn new(guest: &'g Guest, path: impl Into<PathBuf>, down: &[&[&str]]) -> Layer<'g> {
+        let words = |words: &&[&str]| words.iter().map(|word| word.to_string()).collect();
+        Layer {
+            guest,
+            path: path.into(),
+            down: down.iter().map(words).collect(),
+        }
+    }
+
+    /// dm-crypt with a key of its own.
+    pub fn crypt(guest: &'g Guest, disk: &Path) -> Result<Layer<'g>> {
+        const NAME: &str = "abuse-crypt";
+        let key = guest.file("key");
+        std::fs::write(&key, [0x5a; 64])?;
+        let down = ["cryptsetup", "close", NAME];
+        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&down]);
+        let open = guest.command("cryptsetup").args([
+            "open",
+            "--type=plain",
+            "--cipher=aes-xts-plain64",
+            "--key-size=512",
+        ]);
+        open.arg("--key-file").arg(key).arg(disk).arg(NAME).ok()?;
+        Ok(layer)
+    }
+
+    /// One logical volume on all of the disk.
+    pub fn volume(guest: &'g Guest, disk: &Path) -> Result<Layer<'g>> {
+        const GROUP: &str = "abusevg";
+        let down = ["vgremove", "--force", "--yes", GROUP];
+        let create = guest.command("vgcreate").args(["--yes", GROUP]);
+        create.arg(disk).ok()?;
+        let layer = Layer::new(guest, format!("/dev/{GROUP}/data"), &[&down]);
+        let create = guest
+            .command("lvcreate")
+            .args(["--yes", "--wipesignatures=n"]);
+        create
+            .args(["--extents=100%FREE", "--name=data", GROUP])
+            .ok()?;
+        Ok(layer)
+    }
+
+    /// A mirror of two disks.
+    pub fn mirror(guest: &'g Guest, disks: [&Path; 2]) -> Result<Layer<'g>> {
+        const PATH: &str = "/dev/md/abuse";
+        let create = guest.command("mdadm").args(["--create", PATH, "--run"]);
+        create
+            .args(["--level=1", "--raid-devices=2", "--assume-clean"])
+            .args(["--metadata=1.2", "--bitmap=none", "--homehost=any"])
+            .args(disks)
+            .ok()?;
+        let down = ["mdadm", "--stop", PATH];
+        Ok(Layer::new(guest, PATH, &[&down]))
+    }
+
+    /// A loop device over the disk, past the page cache.
+    pub fn looped(guest: &'g Guest, disk: &Path) -> Result<Layer<'g>> {
+        guest.command("modprobe").arg("loop").ok()?;
+        let losetup = guest.command("losetup");
+        let path = losetup
+            .args(["--find", "--show", "--direct-io=on"])
+            .arg(disk)
+            .ok()?;
+        let path = path.trim();
+        let down = ["losetup", "--detach", path];
+        Ok(Layer::new(guest, path, &[&down]))
+    }
+
+    /// Its node.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes it down; fails when that does.
+    pub fn down(mut self) -> Result<()> {
+        for words in std::mem::take(&mut self.down) {
+            self.guest
+                .command(&words[0])
+                .args(&words[1..])
+                .ok()
+                .with_context(|| words.join(" "))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Layer<'_> {
+    fn drop(&mut self) {
+        for words in &self.down {
+            let _ = self.guest.command(&words[0]).args(&words[1..]).ok();
+        }
+    }
+}

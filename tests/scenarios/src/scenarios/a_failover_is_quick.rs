@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+
+//! How long a request waits whose worker was killed: until it is offered again, and until another
+//! worker, who was there already, has completed it; and where the only worker dies, until its
+//! supervisor's next one has completed something. Prints median, 99th percentile and maximum.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Result};
+use nix::sys::signal::Signal;
+
+use crate::kit::command::send;
+use crate::kit::supervisor::Times;
+use crate::kit::wait::Pending;
+use crate::kit::{Direct, Fio, Guest, Supervise, PATIENCE};
+
+const KILLS: usize = 60;
+const RESPAWNS: usize = 20;
+/// What the scorecard asks for, also of an emulated processor.
+const QUICK: [Duration; 3] = [
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+    Duration::from_millis(1000),
+];
+/// A new process has to be started first, which alone takes an emulated processor that others use
+/// too a good part of a second.
+const STARTED: [Duration; 3] = [
+    Duration::from_millis(1000),
+    Duration::from_millis(4000),
+    Duration::from_millis(4000),
+];
+
+pub(super) fn run(guest: &Guest) -> Result<()> {
+    guest.allow(Duration::from_secs(180));
+    another_is_there(guest)?;
+    the_only_one(guest)
+}
+
+fn another_is_there(guest: &Guest) -> Result<()> {
+    let _udev = guest.hold_udev()?;
+    let disk = guest.disk("size=16M")?;
+    let file = Direct::open(disk.path())?;
+    let other = disk.serve("ram:failover")?;
+    let (mut offered, mut completed) = (Vec::new(), Vec::new());
+    for _ in 0..guest.times(KILLS) {
+        let mut victim = disk.puppet()?;
+        other.stop()?;
+        let write = {
+            let file = file.clone();
+            Pending::start("the write", move || {
+                file.write(0, &[1; 4096]).map(|()| Instant::now())
+            })
+        };
+        victim.take_one()?;
+        other.resume()?;
+        disk.wait_status("the other one to wait", |status| status.waiting == 1)?;
+        let requeued = disk.status()?.ops[1].requeued;
+        let shot = Instant::now();
+        send(victim.pid(), Signal::SIGKILL)?;
+        while disk.status()?.ops[1].requeued == requeued {
+            ensure!(shot.elapsed() < PATIENCE, "it was never offered again");
+            thread::sleep(Duration::from_micros(100));
+        }
+        offered.push(shot.elapsed());
+        completed.push(write.finish(PATIENCE)??.duration_since(shot));
+        victim.kill()?;
+    }
+    let (offered, completed) = (Times::of(offered), Times::of(completed));
+    guest.figure(format!(
+        "another worker was there: offered again {offered}; completed {completed}"
+    ));
+    completed.keep_within("another worker was there", QUICK)?;
+    other.signal(Signal::SIGTERM)?;
+    other.finish(PATIENCE)?;
+    Ok(())
+}
+
+fn the_only_one(guest: &Guest) -> Result<()> {
+    let disk = guest.disk("size=64M")?;
+    let supervisor = Supervise::new(guest, &disk, 1, "ram:respawn").start()?;
+    let mut load = None;
+    let mut failovers = Vec::new();
+    while failovers.len() < guest.times(RESPAWNS) {
+        let job = ["rw=randwrite", "bs=4k", "iodepth=16", "size=32M"];
+        let mut running = match load.take() {
+            Some(load) => load,
+            None => Fio::on(guest, disk.path(), &job).start()?,
+        };
+        // So long alive, and a worker counts as healthy: its successor starts at once.
+        thread::sleep(Duration::from_millis(250));
+        if !running.process.is_running()? {
+            running.finish()?;
+            continue;
+        }
+        if disk.status()?.taken > 0 {
+            failovers.push(supervisor.shoot(&supervisor.workers()[0])?);
+        }
+        load = Some(running);
+    }
+    if let Some(load) = load {
+        load.finish()?;
+    }
+    let completed = Times::of(failovers.iter().map(|it| it.completion));
+    let replaced = Times::of(failovers.iter().map(|it| it.replaced));
+    guest.figure(format!(
+        "it was the only one: the next is ready {replaced}; completed {completed}"
+    ));
+    completed.keep_within("it was the only worker", STARTED)?;
+    supervisor.drain()?;
+    Ok(())
+}
