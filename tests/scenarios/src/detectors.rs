@@ -36,7 +36,7 @@ crimes! {
     3 lock_inversion "possible circular locking dependency",
     4 sleep_in_atomic "BUG: sleeping function called from invalid context",
     5 list_corruption "list_del corruption",
-    8 free_active_timer "debug_print_object",
+    8 free_active_timer "ODEBUG: free active",
     1 use_after_free "BUG: KASAN: slab-use-after-free",
     2 out_of_bounds "BUG: KASAN: slab-out-of-bounds",
     7 hung_task "INFO: task .* blocked for more than",

@@ -40,14 +40,9 @@ pub fn run(names: &[&str]) -> ExitCode {
     watch(&clock);
     let mut totals = Totals::default();
     let mut spoilt = false;
-    if let Err(error) = loaded_without_a_leak() {
-        println!(
-            "FAILED loading_the_module: {}",
-            one_line(&format!("{error:#}"))
-        );
-        totals.failed += 1;
-    }
+    let mut begun = vec![("loading_the_module", 0)];
     for scenario in chosen {
+        begun.push((scenario.name, detectors::jiffies().unwrap_or(0)));
         let mut end = one(scenario.name, |guest| scenario.put(guest), &clock);
         end.tell(scenario.name);
         totals.add(&end.verdict);
@@ -55,6 +50,10 @@ pub fn run(names: &[&str]) -> ExitCode {
             spoilt = true;
             break;
         }
+    }
+    for (name, reason) in leaked(&begun) {
+        println!("FAILED {name}: {reason}");
+        totals.failed += 1;
     }
     println!("{totals}");
     match (spoilt, totals.failed) {
@@ -66,10 +65,33 @@ pub fn run(names: &[&str]) -> ExitCode {
 
 /// Runs one scenario without a word of its own; the reason for which it failed, if it did.
 pub(crate) fn blame(scenario: &Scenario) -> Option<String> {
+    let begun = [("before", 0), (scenario.name, detectors::jiffies().ok()?)];
     match one(scenario.name, |guest| scenario.put(guest), &Arc::default()).verdict {
         Verdict::Failed(reason) => Some(reason),
-        Verdict::Passed | Verdict::Skipped(_) => None,
+        Verdict::Passed | Verdict::Skipped(_) => leaked(&begun)
+            .into_iter()
+            .find(|(name, _)| *name == scenario.name)
+            .map(|(_, reason)| reason),
     }
+}
+
+/// Who lost memory, by when it was allocated, each named once. What the kernel lost before the first
+/// scenario is its own affair, unless the driver did it.
+fn leaked(begun: &[(&'static str, u64)]) -> Vec<(&'static str, String)> {
+    let leaks = match detectors::leaks() {
+        Ok(leaks) => leaks,
+        Err(error) => return vec![("looking_for_leaks", one_line(&format!("{error:#}")))],
+    };
+    let mut found: Vec<(&'static str, String)> = Vec::new();
+    for leak in leaks {
+        let last = begun.iter().rposition(|&(_, start)| start <= leak.when);
+        let name = begun[last.unwrap_or(0)].0;
+        let ours = last.is_some_and(|place| place > 0) || leak.what.contains("[abuse]");
+        if ours && !found.iter().any(|(known, _)| *known == name) {
+            found.push((name, format!("the kernel lost memory: {}", leak.what)));
+        }
+    }
+    found
 }
 
 fn choose(names: &[&str]) -> Result<Vec<&'static Scenario>> {
@@ -155,7 +177,7 @@ fn one(name: &str, run: impl FnOnce(&Guest) -> Result<()>, clock: &Arc<Clock>) -
     });
     let result = match &mut log {
         Ok(log) => result.and_then(|()| {
-            let soiled = clean(log).and_then(|()| nothing_leaked());
+            let soiled = clean(log);
             // Some detectors speak only once, and what is broken now is not the next one's fault.
             spoilt |= soiled.is_err();
             soiled
@@ -206,22 +228,6 @@ fn clean(log: &mut KernelLog) -> Result<()> {
     match log.bad_lines()?.first() {
         None => Ok(()),
         Some(line) => bail!("the kernel says: {line}"),
-    }
-}
-
-fn nothing_leaked() -> Result<()> {
-    match detectors::leaks()?.as_slice() {
-        [] => Ok(()),
-        [first, ..] => bail!("the kernel lost memory: {first}"),
-    }
-}
-
-/// What the kernel lost before the first scenario is its own affair, unless the driver did it.
-fn loaded_without_a_leak() -> Result<()> {
-    let leaks = detectors::leaks()?;
-    match leaks.iter().find(|leak| leak.contains("[abuse]")) {
-        None => Ok(()),
-        Some(leak) => bail!("the driver lost memory: {leak}"),
     }
 }
 
