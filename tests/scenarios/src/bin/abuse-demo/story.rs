@@ -118,11 +118,13 @@ pub fn tell(tally: &mut Tally) -> anyhow::Result<()> {
     let failed = u64::from(device.status()?.errors);
     drop(device);
 
-    step("The end, in peace: workers finish what they have, and the disk goes.");
-    let ended = supervisor.drain()?;
-    said(&format!("abuse-supervisor: {ended}"));
-    ensure!(ended.success(), "the supervisor did not end well");
+    step("The end, in peace: the disk is flushed and goes, and with it the workers.");
     run("abusectl reset /dev/abctl0")?;
+    let ended = supervisor.ended()?;
+    said(&format!(
+        "abuse-supervisor: {ended}: nothing is left to serve"
+    ));
+    ensure!(ended.code() == Some(3), "the supervisor did not end well");
 
     let lines = kernel_log::errors(&mut log)?;
     for line in &lines {

@@ -71,11 +71,8 @@ impl Supervisor {
         }
     }
 
-    /// Tells it to drain, and waits for its end.
-    pub fn drain(&mut self) -> anyhow::Result<ExitStatus> {
-        let pid = self.child.id();
-        shell::show(&format!("kill -TERM {pid}"));
-        kill(Pid::from_raw(pid.try_into()?), Signal::SIGTERM)?;
+    /// Waits for its end: it has one when there is nothing left to serve.
+    pub fn ended(&mut self) -> anyhow::Result<ExitStatus> {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
