@@ -18,8 +18,8 @@ use crate::kit::kernel_log::KernelLog;
 use crate::kit::{detectors, skip, Guest, Skipped};
 use crate::scenarios::{Scenario, ALL};
 
-/// What a scenario may take, unless it says otherwise.
-const USUAL: Duration = Duration::from_secs(180);
+/// What a scenario may take, unless it says otherwise: it is there for those that hang.
+const USUAL: Duration = Duration::from_secs(300);
 /// The machine is no place for another scenario; the caller takes a fresh one.
 const SPOILT: u8 = 75;
 

@@ -149,7 +149,7 @@ impl Guest {
         Path::new(SCRATCH).join(name)
     }
 
-    /// Gives the scenario so long, from now, instead of three minutes; longer where it is to do more
+    /// Gives the scenario so long, from now, instead of five minutes; longer where it is to do more
     /// ([`Guest::times`]).
     pub fn allow(&self, time: Duration) {
         self.clock.allow(time * times());

@@ -15,6 +15,7 @@
 //! | [`Layer`] | dm-crypt, LVM, md and loop on top of a disk |
 //! | [`Supervise`], [`Supervisor`] | `abuse-supervisor` and its workers |
 //! | [`stress`](stress::stress) | a file system under load while workers are killed |
+//! | [`Stalls`] | what the machine below withheld, for limits to times |
 //! | [`Listener`] | the other end of NOTIFY_SOCKET |
 //! | [`Trace`](trace::Trace) | what the driver traces |
 //! | [`wait_until`], [`wait_for`], [`Pending`] | waiting, with a deadline |
@@ -34,6 +35,7 @@ pub mod mount;
 pub mod notify;
 pub mod puppet;
 pub mod raw;
+pub mod stalls;
 pub mod stress;
 pub mod supervisor;
 mod sys;
@@ -51,6 +53,7 @@ pub use layer::Layer;
 pub use mount::Mount;
 pub use notify::Listener;
 pub use puppet::{Answer, Held, Puppet};
+pub use stalls::Stalls;
 pub use supervisor::{servers_of, Supervise, Supervisor};
 pub use wait::{wait_for, wait_until, Pending, PATIENCE};
 

@@ -56,6 +56,8 @@ impl Worker {
 /// What became of a kill.
 #[derive(Clone, Copy, Debug)]
 pub struct Failover {
+    /// When that was.
+    pub shot: Instant,
     /// From the kill to the first completion after the death, or until nothing was pending.
     pub completion: Duration,
     /// From the kill to a new worker that is ready.
@@ -219,6 +221,7 @@ impl Supervisor<'_> {
             Ok(completion.and(replaced).map(|_| ()))
         })?;
         Ok(Failover {
+            shot,
             completion: completion.context("a completion")?,
             replaced: replaced.context("a new worker")?,
             requeued: Counts::of(&self.disk)?.requeued - before.requeued,

@@ -2,7 +2,8 @@
 
 //! How long a request waits whose worker was killed: until it is offered again, and until another
 //! worker, who was there already, has completed it; and where the only worker dies, until its
-//! supervisor's next one has completed something. Prints median, 99th percentile and maximum.
+//! supervisor's next one has completed something. Prints median, 99th percentile and maximum of the
+//! time that the guest had.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,9 +12,9 @@ use anyhow::{ensure, Result};
 use nix::sys::signal::Signal;
 
 use crate::kit::command::send;
-use crate::kit::supervisor::Times;
+use crate::kit::supervisor::{Failover, Times};
 use crate::kit::wait::Pending;
-use crate::kit::{Direct, Fio, Guest, Supervise, PATIENCE};
+use crate::kit::{wait_for, Direct, Fio, Guest, Stalls, Supervise, PATIENCE};
 
 const KILLS: usize = 60;
 const RESPAWNS: usize = 20;
@@ -32,7 +33,6 @@ const STARTED: [Duration; 3] = [
 ];
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
-    guest.allow(Duration::from_secs(180));
     another_is_there(guest)?;
     the_only_one(guest)
 }
@@ -42,6 +42,7 @@ fn another_is_there(guest: &Guest) -> Result<()> {
     let disk = guest.disk("size=16M")?;
     let file = Direct::open(disk.path())?;
     let other = disk.serve("ram:failover")?;
+    let stalls = Stalls::watch()?;
     let (mut offered, mut completed) = (Vec::new(), Vec::new());
     for _ in 0..guest.times(KILLS) {
         let mut victim = disk.puppet()?;
@@ -62,8 +63,10 @@ fn another_is_there(guest: &Guest) -> Result<()> {
             ensure!(shot.elapsed() < PATIENCE, "it was never offered again");
             thread::sleep(Duration::from_micros(100));
         }
-        offered.push(shot.elapsed());
-        completed.push(write.finish(PATIENCE)??.duration_since(shot));
+        let offer = Instant::now();
+        let completion = write.finish(PATIENCE)??;
+        offered.push(stalls.had(shot, offer));
+        completed.push(stalls.had(shot, completion));
         victim.kill()?;
     }
     let (offered, completed) = (Times::of(offered), Times::of(completed));
@@ -79,6 +82,7 @@ fn another_is_there(guest: &Guest) -> Result<()> {
 fn the_only_one(guest: &Guest) -> Result<()> {
     let disk = guest.disk("size=64M")?;
     let supervisor = Supervise::new(guest, &disk, 1, "ram:respawn").start()?;
+    let stalls = Stalls::watch()?;
     let mut load = None;
     let mut failovers = Vec::new();
     while failovers.len() < guest.times(RESPAWNS) {
@@ -89,20 +93,28 @@ fn the_only_one(guest: &Guest) -> Result<()> {
         };
         // So long alive, and a worker counts as healthy: its successor starts at once.
         thread::sleep(Duration::from_millis(250));
-        if !running.process.is_running()? {
+        let busy = wait_for(
+            "a request in the worker's hands, or the end",
+            PATIENCE,
+            || {
+                let over = !running.process.is_running()?;
+                let busy = disk.status()?.taken > 0;
+                Ok((over || busy).then_some(busy))
+            },
+        )?;
+        if !busy {
             running.finish()?;
             continue;
         }
-        if disk.status()?.taken > 0 {
-            failovers.push(supervisor.shoot(&supervisor.workers()[0])?);
-        }
+        failovers.push(supervisor.shoot(&supervisor.workers()[0])?);
         load = Some(running);
     }
     if let Some(load) = load {
         load.finish()?;
     }
-    let completed = Times::of(failovers.iter().map(|it| it.completion));
-    let replaced = Times::of(failovers.iter().map(|it| it.replaced));
+    let had = |it: &Failover, took| stalls.had(it.shot, it.shot + took);
+    let completed = Times::of(failovers.iter().map(|it| had(it, it.completion)));
+    let replaced = Times::of(failovers.iter().map(|it| had(it, it.replaced)));
     guest.figure(format!(
         "it was the only one: the next is ready {replaced}; completed {completed}"
     ));
