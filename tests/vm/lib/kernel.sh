@@ -164,7 +164,7 @@ unpack_deb() {
 
 kernel_tree() {
     kernel_step unpack 20 unpack_kernel_source
-    kernel_step prepare 100 prepare_kernel_tree
+    kernel_step prepare 130 prepare_kernel_tree
 }
 
 unpack_kernel_source() {
