@@ -300,6 +300,18 @@ pub const ADJ_IO_OPT: u32 = 0x40;
 pub const ADJ_FUA: u32 = 0x80;
 /// [`Setup::adjusted`]: discard granularity or limit.
 pub const ADJ_DISCARD: u32 = 0x100;
+/// What each of them is called, in the driver's attributes and by the tools.
+pub static ADJ_NAMES: [(u32, &str); 9] = [
+    (ADJ_DEPTH, "depth"),
+    (ADJ_QUEUES, "queues"),
+    (ADJ_MAX_BYTES, "max_bytes"),
+    (ADJ_SEGMENTS, "max_segments"),
+    (ADJ_PHYSICAL, "physical_block"),
+    (ADJ_IO_MIN, "io_min"),
+    (ADJ_IO_OPT, "io_opt"),
+    (ADJ_FUA, "fua"),
+    (ADJ_DISCARD, "discard"),
+];
 
 /// `struct abuse_setup`: shape and policies of a disk. 0 means the driver's default.
 #[repr(C, align(8))]
