@@ -87,7 +87,7 @@ macro_rules! load {
     };
 }
 
-static LOAD: [Attribute<Device>; 11] = [
+static LOAD: [Attribute<Device>; 12] = [
     load!(c"queued", queued),
     load!(c"taken", taken),
     load!(c"draining", draining),
@@ -99,6 +99,7 @@ static LOAD: [Attribute<Device>; 11] = [
     load!(c"errors", errors),
     load!(c"stale", stale),
     load!(c"refused", refused),
+    load!(c"unflushed", unflushed),
 ];
 
 macro_rules! operation {

@@ -398,6 +398,7 @@ impl Queue for Device {
         let arrival = Arrival {
             op,
             bytes: request.bytes(),
+            durable: request.fua(),
             v1,
         };
         let now = task::now();

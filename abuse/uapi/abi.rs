@@ -437,6 +437,8 @@ pub struct Status {
     pub stale: u64,
     /// Re-offers refused because a writer lives.
     pub refused: u64,
+    /// Completed changes that no flush has followed; 0 where none has to.
+    pub unflushed: u64,
     /// As the driver adjusted it; all 0 when not set up.
     pub config: Setup,
     /// Per operation.
@@ -469,6 +471,7 @@ impl Default for Status {
             oldest_taken_ns: 0,
             stale: 0,
             refused: 0,
+            unflushed: 0,
             config: Setup::default(),
             ops: [OpStats::default(); OP_COUNT],
             driver: [0; 32],
@@ -698,7 +701,7 @@ const _: () = assert!(size_of::<Take>() == 48);
 const _: () = assert!(size_of::<Exchange>() == 88);
 const _: () = assert!(size_of::<Setup>() == 128);
 const _: () = assert!(size_of::<OpStats>() == 64);
-const _: () = assert!(size_of::<Status>() == 704);
+const _: () = assert!(size_of::<Status>() == 712);
 const _: () = assert!(size_of::<Requeue>() == 56);
 const _: () = assert!(size_of::<Reconnect>() == 64);
 const _: () = assert!(size_of::<Reset>() == 32);

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
 
-use abuse::{Device, Operation, Setup, Status};
+use abuse::{Device, Status};
 
 use crate::choose;
 use crate::failure::{Code, Failure};
@@ -105,10 +105,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 fn prepare(device: &Device, stop: Stop, timeout: Duration) -> Result<(), Failure> {
     refuse_while_used(device, stop, timeout)?;
     let status = device.status()?;
-    let Some(setup) = &status.setup else {
-        return Ok(());
-    };
-    if needs_a_flush(setup, &status) {
+    if status.unflushed > 0 {
         flush(device, &status, stop, timeout)?;
         // Whoever flushed has closed it; udev may look again.
         refuse_while_used(device, stop, timeout)?;
@@ -132,12 +129,9 @@ fn losses(device: &Device) -> Result<String, Failure> {
         .iter()
         .map(Use::to_string)
         .collect();
-    if status
-        .setup
-        .as_ref()
-        .is_some_and(|setup| needs_a_flush(setup, &status))
-    {
-        lost.push("not flushed".into());
+    if status.unflushed > 0 {
+        let changes = human::count(status.unflushed, "write");
+        lost.push(format!("not flushed ({changes})"));
     }
     Ok(match lost.is_empty() {
         true => String::new(),
@@ -175,15 +169,6 @@ fn refuse_while_used(device: &Device, stop: Stop, timeout: Duration) -> Result<(
         }
         thread::sleep(LOOK_EVERY);
     }
-}
-
-/// Whether anything may have been written that is not durable yet.
-fn needs_a_flush(setup: &Setup, status: &Status) -> bool {
-    let written = Operation::ALL
-        .into_iter()
-        .filter(|operation| operation.modifies() && *operation != Operation::Flush)
-        .any(|operation| status.counts(operation).done > 0);
-    written && !setup.write_through
 }
 
 /// Has the workers flush, in a process of its own: one that waits for a disk cannot end.

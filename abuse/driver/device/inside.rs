@@ -40,6 +40,8 @@ impl Device {
         let summary: Summary = ledger.summary(task::now());
         let counts = *ledger.counts();
         let (stale, refused) = ledger.refusals();
+        let cached = shape.bytes > 0 && shape.features & abi::F_WRITE_THROUGH == 0;
+        let unflushed = if cached { ledger.unflushed() } else { 0 };
         let epoch = ledger.epoch();
         drop(ledger);
         let mut status = abi::Status {
@@ -61,6 +63,7 @@ impl Device {
             oldest_taken_ns: summary.oldest_taken,
             stale,
             refused,
+            unflushed,
             config: shape,
             name: *self.name.bytes(),
             ..abi::Status::default()

@@ -107,6 +107,11 @@ impl<P, Q: Process> Ledger<P, Q> {
         &self.counts
     }
 
+    /// Changes that were completed, were not durable by themselves, and were not followed by a flush.
+    pub(crate) fn unflushed(&self) -> u64 {
+        self.changes.saturating_sub(self.flushed)
+    }
+
     /// Completions refused because the id was old, and re-offers refused because a writer lives.
     pub(crate) fn refusals(&self) -> (u64, u64) {
         (self.stale, self.refused)

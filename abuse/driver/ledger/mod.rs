@@ -87,6 +87,8 @@ pub(crate) struct Slot<P> {
     queued_at: u64,
     /// When it came into its present state of Queued or Taken.
     since: u64,
+    /// Of a flush: the changes that were completed when it arrived, which it covers.
+    covers: u64,
     /// Neighbours in the queue, or in the list of the condemned.
     next: u32,
     prev: u32,
@@ -97,6 +99,8 @@ pub(crate) struct Slot<P> {
     op: Op,
     state: State,
     v1: bool,
+    /// Needs no flush.
+    durable: bool,
     detached: bool,
     /// Finishing, and to be offered again if that fails: its owner was made to give it back.
     recalled: bool,
@@ -111,6 +115,7 @@ impl<P> Slot<P> {
             arrival: 0,
             queued_at: 0,
             since: 0,
+            covers: 0,
             next: NONE,
             prev: NONE,
             holder: NONE,
@@ -120,6 +125,7 @@ impl<P> Slot<P> {
             op: Op::Read,
             state: State::Idle,
             v1: false,
+            durable: false,
             detached: false,
             recalled: false,
         }
@@ -174,6 +180,9 @@ pub(crate) struct Ledger<P, Q> {
     /// Arrival of the request last shown to a v1 client.
     v1_cursor: u64,
     counts: [Counts; 6],
+    /// Changes that were completed without being durable, and how many of them a flush has covered.
+    changes: u64,
+    flushed: u64,
     stale: u64,
     refused: u64,
 }
@@ -214,6 +223,8 @@ impl<P, Q: Process> Ledger<P, Q> {
             changed: false,
             v1_cursor: 0,
             counts: [Counts::default(); 6],
+            changes: 0,
+            flushed: 0,
             stale: 0,
             refused: 0,
         }
@@ -237,6 +248,8 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.alive = true;
         self.epoch = self.epoch.wrapping_add(1);
         self.counts = [Counts::default(); 6];
+        self.changes = 0;
+        self.flushed = 0;
         self.stale = 0;
         self.refused = 0;
         self.v1_cursor = 0;
@@ -367,7 +380,9 @@ impl<P, Q: Process> Ledger<P, Q> {
         slot.deaths = 0;
         slot.lone_deaths = 0;
         slot.op = arrival.op;
+        slot.covers = self.changes;
         slot.v1 = arrival.v1;
+        slot.durable = arrival.durable;
         slot.detached = false;
         slot.state = State::Queued;
         match self.slots.get_mut(tail as usize) {
@@ -513,6 +528,13 @@ impl<P, Q: Process> Ledger<P, Q> {
         }
         let slot = self.slots.get(finish.slot as usize);
         let (queued_at, since) = slot.map_or((now, now), |slot| (slot.queued_at, slot.since));
+        if let Some(slot) = slot.filter(|_| well) {
+            if slot.op == Op::Flush {
+                self.flushed = self.flushed.max(slot.covers);
+            } else if slot.op.changes_data() && !slot.durable {
+                self.changes = self.changes.wrapping_add(1);
+            }
+        }
         let wake = self.idle(finish.slot);
         let bytes = u64::from(finish.bytes);
         self.count(finish.op, |counts| {

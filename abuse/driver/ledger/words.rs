@@ -46,6 +46,8 @@ pub(crate) struct Arrival {
     pub(crate) op: Op,
     /// Bytes it concerns; the room it needs in an arena if it has data.
     pub(crate) bytes: u32,
+    /// Whether it is durable once completed, without a flush.
+    pub(crate) durable: bool,
     /// Whether a client of 2009 may see it (a plain read, write or flush).
     pub(crate) v1: bool,
 }
