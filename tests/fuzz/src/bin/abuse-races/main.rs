@@ -23,6 +23,10 @@ not, and which; 2 wrong usage.";
 
 /// How often the watchdog looks.
 const LOOK: Duration = Duration::from_millis(500);
+/// What udevd may need to look at what a round told it of.
+const BACKLOG: Duration = Duration::from_millis(200);
+/// And for the last of it.
+const LAST_EVENTS: Duration = Duration::from_secs(20);
 /// What it sees so often, hangs: two minutes of a machine that runs. Where the machine itself stood
 /// still, however long, it has looked only once.
 const TOO_OFTEN: u32 = 240;
@@ -109,7 +113,7 @@ fn run(plan: &Plan, figures: &Figures) -> Result<()> {
     begin(None);
     // Some of the disks it was told of are long gone.
     match plan.settle {
-        true => udev::settle(),
+        true => udev::settle_within(LAST_EVENTS + BACKLOG * DONE.load(Relaxed) as u32),
         false => Ok(()),
     }
 }
