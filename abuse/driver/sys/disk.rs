@@ -83,7 +83,10 @@ impl<T: Queue> Disk<T> {
         }
         let parent = parent.map_or(core::ptr::null_mut(), Visible::device);
         // SAFETY: As above; the parent is registered or none, and there are no attributes.
-        to_result(unsafe { bindings::device_add_disk(parent, disk, core::ptr::null_mut()) })?;
+        let added = unsafe { bindings::device_add_disk(parent, disk, core::ptr::null_mut()) };
+        // The driver core calls a name for which it had no memory invalid; there is nothing else in
+        // a disk of ours that could be.
+        to_result(added).map_err(|error| if error == EINVAL { ENOMEM } else { error })?;
         core::mem::forget(unadded);
         let disk = NonNull::new(disk).ok_or(ENOMEM)?;
         // INVARIANT: Added above.

@@ -16,7 +16,9 @@ use abuse_scenarios::kit::kernel_log::KernelLog;
 use abuse_scenarios::kit::kernel_memory;
 use anyhow::{ensure, Context, Result};
 use nix::errno::Errno;
-use nix::sys::signal::{kill, Signal};
+use nix::libc::POLLIN;
+use nix::sys::signal::{kill, SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{makedev, mknod, Mode, SFlag};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
@@ -72,6 +74,7 @@ pub fn direct(plan: &Plan) -> Result<bool> {
     let mut cast = Cast {
         plan,
         board,
+        ends: Ends::watch()?,
         file: &file,
         devices: plan.devices,
         children: Vec::new(),
@@ -165,9 +168,32 @@ struct Child {
     stopped: Option<Instant>,
 }
 
+/// Hears of children that end.
+struct Ends(SignalFd);
+
+impl Ends {
+    /// From now on. Before other threads are started: none of them must get the signal instead.
+    fn watch() -> Result<Ends> {
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        mask.thread_block()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(Ends(SignalFd::with_flags(&mask, flags)?))
+    }
+
+    /// Waits until somebody has ended, or so long.
+    fn wait(&self, longest: Duration) -> Result<()> {
+        sys::poll(self.0.as_raw_fd(), POLLIN, longest.as_millis() as i32);
+        // One signal may stand for several ends, and the caller looks at all of them.
+        while self.0.read_signal()?.is_some() {}
+        Ok(())
+    }
+}
+
 struct Cast<'d> {
     plan: &'d Plan,
     board: &'static Board,
+    ends: Ends,
     file: &'d File,
     devices: u16,
     children: Vec<Child>,
@@ -210,7 +236,7 @@ impl Cast<'_> {
         let mut pulse = Pulse::new();
         let mut told = Instant::now();
         loop {
-            thread::sleep(TICK);
+            self.ends.wait(TICK)?;
             let calls = self.board.calls.load(Relaxed);
             let enough = self.plan.calls != 0 && calls >= self.plan.calls;
             let late = self.plan.time.is_some_and(|time| started.elapsed() >= time);
@@ -309,7 +335,9 @@ impl Cast<'_> {
                 anyhow::bail!("processes {stuck:?} do not end");
             }
             children.retain_mut(|child| matches!(child.process.try_wait(), Ok(None)));
-            thread::sleep(TICK);
+            if !children.is_empty() {
+                self.ends.wait(TICK)?;
+            }
         }
         loop {
             let orphans = orphans();
@@ -324,7 +352,7 @@ impl Cast<'_> {
                 begun.elapsed() < 2 * HANGS,
                 "orphans do not end: {orphans:?}"
             );
-            thread::sleep(TICK);
+            self.ends.wait(TICK)?;
         }
     }
 }
@@ -373,26 +401,37 @@ fn orphans() -> Vec<Pid> {
 
 /// Signs of life, as they were last.
 struct Pulse {
-    seen: Vec<(u64, Instant)>,
+    /// By a clock that goes on only while we look: how long the machine itself stood still says
+    /// nothing about a call.
+    seen: Vec<(u64, Duration)>,
+    clock: Duration,
+    looked: Instant,
 }
 
 impl Pulse {
+    /// What at most passes between two looks.
+    const LONGEST: Duration = Duration::from_secs(1);
+
     fn new() -> Pulse {
         Pulse {
-            seen: vec![(0, Instant::now()); BEATS],
+            seen: vec![(0, Duration::ZERO); BEATS],
+            clock: Duration::ZERO,
+            looked: Instant::now(),
         }
     }
 
     /// Somebody who does the same thing for too long.
     fn missing(&mut self, board: &Board) -> Option<String> {
-        let now = Instant::now();
+        self.clock += self.looked.elapsed().min(Pulse::LONGEST);
+        self.looked = Instant::now();
+        let now = self.clock;
         for (beat, (count, since)) in board.beats.iter().zip(&mut self.seen) {
             let (kind, process) = (beat.kind.load(Relaxed), beat.process.load(Relaxed));
             // A new process under an old place begins anew.
             let current = beat.count.load(Relaxed) ^ (u64::from(process) << 40);
             if kind == 0 || current != *count {
                 (*count, *since) = (current, now);
-            } else if now.duration_since(*since) > HANGS {
+            } else if now - *since > HANGS {
                 let name = KINDS.get(kind as usize - 1).map_or("I/O", |kind| kind.name);
                 let seconds = HANGS.as_secs();
                 return Some(format!(
@@ -590,7 +629,7 @@ mod tests {
         board.beats[3].kind.store(1, Relaxed);
         board.beats[3].count.store(5, Relaxed);
         assert_eq!(pulse.missing(board), None);
-        pulse.seen[3].1 -= 2 * HANGS;
+        pulse.clock += 2 * HANGS;
         let what = pulse.missing(board).unwrap();
         assert!(what.contains("in status for"), "{what}");
         board.beats[3].count.store(6, Relaxed);

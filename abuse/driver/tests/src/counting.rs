@@ -344,3 +344,25 @@ fn a_new_disk_has_nothing_to_be_flushed() {
     disk.configure(4, Policies::default());
     assert_eq!(disk.ledger.unflushed(), 0);
 }
+
+#[test]
+fn what_nobody_has_taken_is_counted_one_by_one() {
+    let mut disk = Disk::new(4);
+    let worker = disk.worker(1);
+    assert_eq!(disk.ledger.queued(), 0);
+    for tag in 0..3 {
+        let _ = disk.arrive(tag, Op::Read);
+        assert_eq!(disk.ledger.queued(), tag + 1);
+    }
+    let _ = disk.take(&worker);
+    assert_eq!(disk.ledger.queued(), 2);
+    let _ = disk.requeue(Why::Forced);
+    assert_eq!(disk.ledger.queued(), 3);
+}
+
+#[test]
+fn a_read_only_disk_refuses_all_after_which_it_would_read_differently() {
+    let changing = [Op::Write, Op::Discard, Op::WriteZeroes, Op::SecureErase];
+    assert!(changing.into_iter().all(Op::changes_data));
+    assert!(![Op::Read, Op::Flush].into_iter().any(Op::changes_data));
+}

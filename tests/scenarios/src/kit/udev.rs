@@ -53,10 +53,15 @@ fn daemon() -> Option<u32> {
 
 /// Waits until udevd has looked at everything. Fails when it hangs.
 pub fn settle() -> Result<()> {
+    settle_within(Duration::from_secs(20))
+}
+
+/// The same, where it has been told of so much that it is busy for so long.
+pub fn settle_within(limit: Duration) -> Result<()> {
     if !Path::new("/run/udev/control").exists() {
         return Ok(());
     }
-    let limit = patience(Duration::from_secs(20)).as_secs();
+    let limit = patience(limit).as_secs();
     let status = Command::new("udevadm")
         .args(["settle", &format!("--timeout={limit}")])
         .status()
