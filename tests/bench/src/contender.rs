@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use abuse::{NewDevice, Registry};
 use anyhow::{bail, ensure, Context, Result};
 
 /// Bytes of every disk that has data.
@@ -183,6 +184,9 @@ impl Contender {
 
 fn abuse(number: u32, server: &[&str]) -> Result<Running> {
     let node = format!("/dev/abctl{number}");
+    if !Path::new(&node).exists() {
+        Registry::open()?.add(&NewDevice::numbered(number))?;
+    }
     said(Command::new("abusectl").args(["setup", &node, "size=64M", "queues=1", "depth=128"]))?;
     let (program, arguments) = server.split_first().context("no server")?;
     let mut command = Command::new(program);
@@ -293,7 +297,7 @@ fn nbd() -> Result<Running> {
 
 // --- Means --------------------------------------------------------------------------------------
 
-fn modprobe(words: &[&str]) -> Result<()> {
+pub(crate) fn modprobe(words: &[&str]) -> Result<()> {
     said(Command::new("modprobe").args(words)).map(drop)
 }
 

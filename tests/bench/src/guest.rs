@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::contender::{Contender, Running, CONTENDERS};
 use crate::job::{Job, JOBS};
 use crate::record::{Log, Record};
-use crate::{marks, Options};
+use crate::{marks, scale, Options};
 
 /// Where the programs of the peers are, below the directory that everything goes to.
 const PEERS: &str = "peers";
@@ -57,6 +57,9 @@ pub(crate) fn count(options: &Options) -> Result<()> {
                 phases += 2;
             }
         }
+    }
+    if options.devices > 0 {
+        scale::measure(options.devices, &mut log, &mut phases)?;
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ mod median;
 mod picture;
 mod record;
 mod report;
+mod scale;
 mod symbols;
 
 use std::path::PathBuf;
@@ -49,7 +50,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["serve-copying", node] => copying::serve(node)?,
         ["report", place] => print!("{}", report::report(place.as_ref())?),
         ["gate", place, bounds] => return gate::gate(place.as_ref(), bounds.as_ref()),
-        _ => bail!("count|clock --out DIR [--quick] [--only CONTENDER,...] [--jobs JOB,...] [--rounds N], report DIR, gate DIR BOUNDS"),
+        _ => bail!("count|clock --out DIR [--quick] [--only CONTENDER,...] [--jobs JOB,...] [--rounds N] [--devices N], report DIR, gate DIR BOUNDS"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -63,6 +64,8 @@ pub(crate) struct Options {
     /// These jobs alone.
     pub(crate) jobs: Vec<String>,
     pub(crate) rounds: Option<u32>,
+    /// Devices that are made to see what one costs; none: that is left out.
+    pub(crate) devices: u32,
 }
 
 impl Options {
@@ -73,6 +76,7 @@ impl Options {
             only: Vec::new(),
             jobs: Vec::new(),
             rounds: None,
+            devices: 0,
         };
         let mut words = words.iter();
         while let Some(&word) = words.next() {
@@ -88,6 +92,7 @@ impl Options {
                 "--only" => options.only = list(value()?),
                 "--jobs" => options.jobs = list(value()?),
                 "--rounds" => options.rounds = Some(value()?.parse().context("--rounds")?),
+                "--devices" => options.devices = value()?.parse().context("--devices")?,
                 _ => bail!("{word}: no such option"),
             }
         }

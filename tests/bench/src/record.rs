@@ -30,6 +30,14 @@ pub(crate) enum Record {
         phases: [u64; 2],
         switches: [u64; 2],
     },
+    /// Something that is done once, in so many equal parts, whose instructions are in a phase.
+    Phase {
+        name: String,
+        phase: u64,
+        parts: u32,
+    },
+    /// A figure that is known as it is.
+    Value { name: String, value: f64 },
     /// One run of a job on a clock.
     Clock {
         contender: String,
@@ -65,6 +73,12 @@ impl Record {
             } => {
                 json!({"kind": "count", "contender": contender, "job": job, "round": round,
                        "requests": requests, "phases": phases, "switches": switches})
+            }
+            Record::Phase { name, phase, parts } => {
+                json!({"kind": "phase", "name": name, "phase": phase, "parts": parts})
+            }
+            Record::Value { name, value } => {
+                json!({"kind": "value", "name": name, "value": value})
             }
             Record::Clock {
                 contender,
@@ -103,6 +117,15 @@ impl Record {
                 requests: pair("requests")?,
                 phases: pair("phases")?,
                 switches: pair("switches")?,
+            },
+            "phase" => Record::Phase {
+                name: text("name")?,
+                phase: value["phase"].as_u64()?,
+                parts: value["parts"].as_u64()? as u32,
+            },
+            "value" => Record::Value {
+                name: text("name")?,
+                value: float("value")?,
             },
             "clock" => Record::Clock {
                 contender: text("contender")?,

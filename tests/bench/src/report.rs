@@ -75,6 +75,10 @@ const BARS: &[Bar] = &[
     bar("driver null randread-4k-qd64", 150.0, 110.0),
     bar("exchanges copy randread-4k-qd64", 0.04, 0.02),
     bar("switches copy randread-4k-qd64", 0.06, 0.02),
+    bar("abuse-idle-device-bytes", 65536.0, 16384.0),
+    bar("abuse-live-device-bytes", 1048576.0, 262144.0),
+    bar("abuse-add-and-setup-ns / null_blk-setup-ns", 1.5, 1.0),
+    bar("requeue-instructions", 1000.0, 300.0),
 ];
 
 /// Figures of one kind, by contender and job, one for each round.
@@ -87,6 +91,8 @@ pub(crate) struct Findings {
     missing: Vec<(String, String)>,
     /// By kind: instructions, driver, exchanges, switches, iops, p50_us, p99_us.
     pub(crate) figures: BTreeMap<&'static str, Figures>,
+    /// What was measured once, by name.
+    once: BTreeMap<String, f64>,
     /// Instructions for each request in every function, of the last round.
     profiles: BTreeMap<(String, String), BTreeMap<String, f64>>,
 }
@@ -114,8 +120,18 @@ impl Findings {
             let symbols = Symbols::read(&place.join("kallsyms"))?;
             for record in &records {
                 findings.note(record);
-                if let Record::Count { .. } = record {
-                    findings.count(place, &symbols, record)?;
+                match record {
+                    Record::Count { .. } => findings.count(place, &symbols, record)?,
+                    Record::Phase { name, phase, parts } => {
+                        let blocks = counts::read(&place.join("counts").join(phase.to_string()))?;
+                        let total: u64 = blocks
+                            .iter()
+                            .map(|block| block.times * block.instructions)
+                            .sum();
+                        let each = total as f64 / f64::from(*parts);
+                        findings.once.insert(name.clone(), each);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -148,7 +164,10 @@ impl Findings {
                     self.missing.push(missing);
                 }
             }
-            Record::Count { .. } => {}
+            Record::Count { .. } | Record::Phase { .. } => {}
+            Record::Value { name, value } => {
+                self.once.insert(name.clone(), *value);
+            }
             Record::Clock {
                 contender,
                 job,
@@ -264,6 +283,12 @@ impl Findings {
         if let Some(&ratio) = self.ratios().get(key) {
             return Some(ratio);
         }
+        if let Some((one, other)) = key.split_once(" / ") {
+            return Some(self.once.get(one)? / self.once.get(other)?);
+        }
+        if let Some(&value) = self.once.get(key) {
+            return Some(value);
+        }
         let mut words = key.split(' ');
         let (kind, contender, job) = (words.next()?, words.next()?, words.next()?);
         let figures = self.figures.get(kind)?;
@@ -317,6 +342,7 @@ impl Findings {
             "contenders": contenders,
             "missing": missing,
             "records": records,
+            "once": self.once,
             "ratios": self.ratios(),
         })
     }
@@ -356,6 +382,12 @@ impl Findings {
                 let _ = writeln!(out, "\n{title}");
                 self.block(out, figures, digits);
             }
+        }
+        if !self.once.is_empty() {
+            let _ = writeln!(out, "\nFor each device, or each request offered again");
+        }
+        for (name, value) in &self.once {
+            let _ = writeln!(out, "  {name:<32} {value:>12.0}");
         }
         let _ = writeln!(out, "\nAgainst the bars");
         for Bar { key, bar, beyond } in BARS {
