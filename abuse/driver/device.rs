@@ -384,6 +384,49 @@ impl Device {
 
 impl Queue for Device {
     fn queue(&self, tag: u32, request: Request) -> core::result::Result<(), Request> {
+        let mut ledger = self.ledger.lock();
+        let wake = self.accept(&mut ledger, tag, request)?;
+        drop(ledger);
+        self.wake(wake);
+        Ok(())
+    }
+
+    fn queue_all(&self, mut next: impl FnMut() -> Option<(u32, Request)>) {
+        let mut more = true;
+        while more {
+            let mut refused = None;
+            let mut wake = Wake::default();
+            let mut ledger = self.ledger.lock();
+            loop {
+                let Some((tag, request)) = next() else {
+                    more = false;
+                    break;
+                };
+                match self.accept(&mut ledger, tag, request) {
+                    Ok(others) => wake = wake.and(others),
+                    Err(request) => {
+                        refused = Some(request);
+                        break;
+                    }
+                }
+            }
+            drop(ledger);
+            self.wake(wake);
+            // That ends it with an error, which must not be done under the lock.
+            drop(refused);
+        }
+    }
+}
+
+impl Device {
+    /// Enters a request into the ledger, or gives it back.
+    #[inline(always)]
+    fn accept(
+        &self,
+        ledger: &mut DeviceLedger,
+        tag: u32,
+        request: Request,
+    ) -> core::result::Result<Wake, Request> {
         let Some(op) = request.op() else {
             return Err(request);
         };
@@ -401,17 +444,17 @@ impl Queue for Device {
             durable: request.fua(),
             v1,
         };
-        let now = task::now();
-        let mut ledger = self.ledger.lock();
+        // The block layer has just looked at the clock, as a rule.
+        let now = match request.made_at() {
+            0 => task::now(),
+            made_at => made_at,
+        };
         if trace::queue_is_on() {
             if let Some(id) = ledger.next_id(tag) {
                 trace::queue(self.number, id, &request);
             }
         }
-        let wake = ledger.enqueue(tag, arrival, request, now)?;
-        drop(ledger);
-        self.wake(wake);
-        Ok(())
+        ledger.enqueue(tag, arrival, request, now)
     }
 }
 

@@ -67,6 +67,21 @@ impl<Q> Holder<Q> {
     pub(super) fn is_vacant(&self) -> bool {
         !self.open && self.held == 0
     }
+
+    /// It holds one request less.
+    #[inline(always)]
+    pub(super) fn let_go(&mut self) {
+        self.held = self.held.saturating_sub(1);
+        self.suspect = false;
+        if self.is_vacant() {
+            self.vacate();
+        }
+    }
+
+    #[cold]
+    fn vacate(&mut self) {
+        self.process = None;
+    }
 }
 
 impl<Q: Process> Holder<Q> {

@@ -351,6 +351,7 @@ impl<P, Q: Process> Ledger<P, Q> {
     // --- Arrival --------------------------------------------------------------------------------
 
     /// A request arrives in the slot of its tag. Comes back if there is no disk any more.
+    #[inline(always)]
     pub(crate) fn enqueue(
         &mut self,
         tag: u32,
@@ -398,6 +399,7 @@ impl<P, Q: Process> Ledger<P, Q> {
     // --- Taking ---------------------------------------------------------------------------------
 
     /// Takes the next request for a worker that has `room` bytes left for its data.
+    #[inline(always)]
     pub(crate) fn take_begin(
         &mut self,
         holder: u32,
@@ -430,7 +432,6 @@ impl<P, Q: Process> Ledger<P, Q> {
         who.suspect = self.policies.max_attempts > 0 && slot.is_suspect();
         who.crowded = false;
         let claim = Claim {
-            slot: index,
             id: id(slot.generation, index),
             request,
             op: slot.op,
@@ -438,19 +439,28 @@ impl<P, Q: Process> Ledger<P, Q> {
             attempt: u32::from(slot.deaths),
             age: now.saturating_sub(slot.queued_at),
         };
-        self.unlink(index);
+        // It is the first: nothing is before it.
+        let next = slot.next;
+        slot.next = NONE;
+        self.head = next;
+        match self.slots.get_mut(next as usize) {
+            Some(behind) => behind.prev = NONE,
+            None => self.tail = NONE,
+        }
         self.queued = self.queued.saturating_sub(1);
         self.busy = self.busy.saturating_add(1);
         Next::Claim(claim)
     }
 
     /// The worker has it. A doomed request comes back, to be ended with an error.
+    #[inline(always)]
     pub(crate) fn take_commit(&mut self, claim: Claim<P>, now: u64) -> Option<Ended<P>> {
         self.busy = self.busy.saturating_sub(1);
-        if self.is_doomed(claim.slot) {
-            return Some(self.end_doomed(claim.slot, claim.request));
-        }
-        let slot = self.slots.get_mut(claim.slot as usize)?;
+        let (alive, doomed_through) = (self.alive, self.doomed_through);
+        let slot = self.slots.get_mut(tag_of(claim.id) as usize);
+        let Some(slot) = slot.filter(|slot| alive && slot.arrival > doomed_through) else {
+            return Some(self.end_doomed(tag_of(claim.id), claim.request));
+        };
         slot.request = Some(claim.request);
         slot.state = State::Taken;
         slot.since = now;
@@ -463,14 +473,14 @@ impl<P, Q: Process> Ledger<P, Q> {
     /// The worker could not be given it: back into its place in the queue, under the same id.
     pub(crate) fn take_abort(&mut self, claim: Claim<P>) -> Result<Wake, Ended<P>> {
         self.busy = self.busy.saturating_sub(1);
-        if self.is_doomed(claim.slot) {
-            return Err(self.end_doomed(claim.slot, claim.request));
+        if self.is_doomed(tag_of(claim.id)) {
+            return Err(self.end_doomed(tag_of(claim.id), claim.request));
         }
-        self.let_go(claim.slot);
-        if let Some(slot) = self.slots.get_mut(claim.slot as usize) {
+        self.let_go(tag_of(claim.id));
+        if let Some(slot) = self.slots.get_mut(tag_of(claim.id) as usize) {
             slot.request = Some(claim.request);
         }
-        self.insert(claim.slot);
+        self.insert(tag_of(claim.id));
         Ok(self.wake())
     }
 
@@ -478,6 +488,7 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Somebody says a request is done. Requests that are merely queued may be finished only by v1
     /// clients, which never claim.
+    #[inline(always)]
     pub(crate) fn finish_begin(&mut self, id: u64, v1: bool) -> Result<Finish<P>, Refusal> {
         let index = tag_of(id);
         let generation = id >> TAG_BITS;
@@ -503,7 +514,6 @@ impl<P, Q: Process> Ledger<P, Q> {
         slot.state = State::Finishing;
         slot.recalled = false;
         let finish = Finish {
-            slot: index,
             id,
             request,
             op: slot.op,
@@ -521,25 +531,32 @@ impl<P, Q: Process> Ledger<P, Q> {
     }
 
     /// The request is done, well or with an error.
+    #[inline(always)]
     pub(crate) fn finish_commit(&mut self, finish: Finish<P>, well: bool, now: u64) -> Ended<P> {
         self.busy = self.busy.saturating_sub(1);
-        if self.is_doomed(finish.slot) {
-            return self.end_doomed(finish.slot, finish.request);
+        let (alive, doomed_through) = (self.alive, self.doomed_through);
+        let slot = self.slots.get_mut(tag_of(finish.id) as usize);
+        let Some(slot) = slot.filter(|slot| alive && slot.arrival > doomed_through) else {
+            return self.end_doomed(tag_of(finish.id), finish.request);
+        };
+        let (queued_at, since, holder) = (slot.queued_at, slot.since, slot.holder);
+        if well && finish.op == Op::Flush {
+            self.flushed = self.flushed.max(slot.covers);
+        } else if well && finish.op.changes_data() && !slot.durable {
+            self.changes = self.changes.wrapping_add(1);
         }
-        let slot = self.slots.get(finish.slot as usize);
-        let (queued_at, since) = slot.map_or((now, now), |slot| (slot.queued_at, slot.since));
-        if let Some(slot) = slot.filter(|_| well) {
-            if slot.op == Op::Flush {
-                self.flushed = self.flushed.max(slot.covers);
-            } else if slot.op.changes_data() && !slot.durable {
-                self.changes = self.changes.wrapping_add(1);
-            }
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.state = State::Idle;
+        slot.holder = NONE;
+        self.changed = true;
+        if let Some(holder) = self.holders.get_mut(holder as usize) {
+            holder.let_go();
         }
-        let wake = self.idle(finish.slot);
+        let wake = self.wake_the_kept();
         let bytes = u64::from(finish.bytes);
         self.count(finish.op, |counts| {
             if well {
-                counts.done += 1;
+                counts.done = counts.done.wrapping_add(1);
                 counts.bytes = counts.bytes.wrapping_add(bytes);
                 counts.total = counts.total.wrapping_add(now.saturating_sub(queued_at));
                 // What a client of 2009 completes was in nobody's hands.
@@ -547,7 +564,7 @@ impl<P, Q: Process> Ledger<P, Q> {
                     counts.service = counts.service.wrapping_add(now.saturating_sub(since));
                 }
             } else {
-                counts.failed += 1;
+                counts.failed = counts.failed.wrapping_add(1);
             }
         });
         Ended {
@@ -563,11 +580,11 @@ impl<P, Q: Process> Ledger<P, Q> {
     /// was made to give it back meanwhile, it is offered again.
     pub(crate) fn finish_abort(&mut self, finish: Finish<P>) -> Result<Wake, Ended<P>> {
         self.busy = self.busy.saturating_sub(1);
-        if self.is_doomed(finish.slot) {
-            return Err(self.end_doomed(finish.slot, finish.request));
+        if self.is_doomed(tag_of(finish.id)) {
+            return Err(self.end_doomed(tag_of(finish.id), finish.request));
         }
-        let Some(slot) = self.slots.get_mut(finish.slot as usize) else {
-            return Err(self.end_doomed(finish.slot, finish.request));
+        let Some(slot) = self.slots.get_mut(tag_of(finish.id) as usize) else {
+            return Err(self.end_doomed(tag_of(finish.id), finish.request));
         };
         if !finish.from_queue && !slot.recalled {
             slot.request = Some(finish.request);
@@ -578,16 +595,16 @@ impl<P, Q: Process> Ledger<P, Q> {
         if slot.recalled {
             // Its owner had to give it back meanwhile, and may not be there to do so again.
             if slot.is_guilty(&self.policies) {
-                return Err(self.end_doomed(finish.slot, finish.request));
+                return Err(self.end_doomed(tag_of(finish.id), finish.request));
             }
             slot.generation = slot.generation.wrapping_add(1);
-            self.let_go(finish.slot);
+            self.let_go(tag_of(finish.id));
             self.count(finish.op, |counts| counts.requeued += 1);
         }
-        if let Some(slot) = self.slots.get_mut(finish.slot as usize) {
+        if let Some(slot) = self.slots.get_mut(tag_of(finish.id) as usize) {
             slot.request = Some(finish.request);
         }
-        self.insert(finish.slot);
+        self.insert(tag_of(finish.id));
         Ok(self.wake())
     }
 
@@ -642,8 +659,13 @@ impl<P, Q: Process> Ledger<P, Q> {
             slot.generation = slot.generation.wrapping_add(1);
             slot.state = State::Idle;
         }
+        self.wake_the_kept()
+    }
+
+    /// Whoever was kept from a suspect, or with one, may go on once somebody's hands are emptier.
+    #[inline(always)]
+    fn wake_the_kept(&mut self) -> Wake {
         if self.policies.max_attempts > 0 {
-            // Whoever was kept from a suspect, or with one, may go on.
             return self.wake();
         }
         Wake::default()
@@ -661,11 +683,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             return;
         };
         if let Some(holder) = self.holders.get_mut(slot.holder as usize) {
-            holder.held = holder.held.saturating_sub(1);
-            holder.suspect = false;
-            if holder.is_vacant() {
-                holder.process = None;
-            }
+            holder.let_go();
         }
         slot.holder = NONE;
     }

@@ -55,6 +55,13 @@ impl<P, Q: Process> Ledger<P, Q> {
         if self.queued == 0 {
             return Wake::default();
         }
+        if self.sleepers == 0 && self.patient == 0 {
+            self.changed = false;
+            return Wake {
+                pollers: true,
+                ..Wake::default()
+            };
+        }
         let one = self.sleepers > 0 && !self.wake_in_flight;
         self.wake_in_flight |= one;
         let enough = self.queued >= self.patience || (self.kept && self.changed);
@@ -74,10 +81,12 @@ impl<P, Q: Process> Ledger<P, Q> {
     /// Whether a worker has to wait although requests may be there. From the second death on, a
     /// request is handed out as its worker's only holding, so that the next death says who was
     /// guilty; a process dies with all its files, so that alone means in all of them.
+    #[inline(always)]
     pub(super) fn is_kept(&self, holder: u32) -> bool {
-        if self.policies.max_attempts == 0 {
-            return false;
-        }
+        self.policies.max_attempts > 0 && self.is_kept_from_suspects(holder)
+    }
+
+    fn is_kept_from_suspects(&self, holder: u32) -> bool {
         let Some(worker) = self.holders.get(holder as usize) else {
             return false;
         };

@@ -98,7 +98,6 @@ impl Wake {
 /// A request on its way to a worker. Must be committed or aborted.
 #[must_use]
 pub(crate) struct Claim<P> {
-    pub(super) slot: u32,
     /// The id the worker will know it by.
     pub(crate) id: u64,
     /// The request.
@@ -126,7 +125,6 @@ pub(crate) enum Next<P> {
 /// A request on its way back. Must be committed or aborted.
 #[must_use]
 pub(crate) struct Finish<P> {
-    pub(super) slot: u32,
     /// Its id.
     pub(crate) id: u64,
     /// The request.
