@@ -54,7 +54,7 @@ fn broken_off(disk: &Disk<'_>, done: usize) -> Result<()> {
     let again = all(&mut second, &mut seen)?;
     ensure!(what(&again) == what(&held), "{again:?} instead of {held:?}");
     for one in &again[..done] {
-        let refused = second.put(one, Answer::Ok)?;
+        let refused = second.put(one, Answer::Done)?;
         ensure!(refused.is_none(), "refused: {refused:?}");
     }
     second.kill()?;
@@ -66,7 +66,7 @@ fn broken_off(disk: &Disk<'_>, done: usize) -> Result<()> {
         let left = &again[done..];
         ensure!(what(&rest) == what(left), "{rest:?} instead of {left:?}");
         for one in &rest {
-            let refused = third.put(one, Answer::Ok)?;
+            let refused = third.put(one, Answer::Done)?;
             ensure!(refused.is_none(), "refused: {refused:?}");
         }
     }
