@@ -11,9 +11,8 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use nix::sys::signal::Signal;
 
-use super::command;
-
 use super::detectors::patience;
+use super::{command, PATIENCE};
 
 /// While this lives, udevd looks at nothing.
 ///
@@ -53,7 +52,7 @@ fn daemon() -> Option<u32> {
 
 /// Waits until udevd has looked at everything. Fails when it hangs.
 pub fn settle() -> Result<()> {
-    settle_within(Duration::from_secs(20))
+    settle_within(PATIENCE)
 }
 
 /// The same, where it has been told of so much that it is busy for so long.
