@@ -10,7 +10,8 @@
 use crate::abi::{self, Done, Exchange, Take};
 use crate::device::{Device, DeviceLedger, Woken, CHUNK};
 use crate::ledger::{Claim, Ended, Finish, Next, Op, Refusal, Wake, Who};
-use crate::sys::request::{Request, Status};
+use crate::sys::few::Few;
+use crate::sys::request::{Request, Status, Together};
 use crate::sys::task::{self, NoBottomHalves};
 use crate::sys::trace;
 use crate::sys::user;
@@ -122,83 +123,134 @@ fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u32)> {
 
 const STATUS_OFFSET: u64 = core::mem::offset_of!(Done, status) as u64;
 
+/// A request that is being completed: which entry it is of, and what becomes of it.
+struct Begun {
+    finish: Finish<Request>,
+    entry: u8,
+    fate: Brought,
+}
+
+const _: () = assert!(CHUNK <= u8::MAX as usize);
+
+/// Requests that have left the ledger, with how they end.
+type Leaving = Few<(Ended<Request>, Status), CHUNK>;
+
 /// Completes some entries, under two short holds of the lock. Returns their statuses.
 #[inline(never)] // Its frame must be gone when memory is faulted in.
 fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
     let mut statuses = [0i32; CHUNK];
-    let mut finishes: [Option<Finish<Request>>; CHUNK] = [const { None }; CHUNK];
+    let mut begun: Few<Begun, CHUNK> = Few::new();
     let mut ledger = device.ledger.lock();
-    for ((done, status), place) in entries.iter().zip(&mut statuses).zip(&mut finishes) {
-        *status = match check(done) {
+    for (entry, done) in entries.iter().enumerate() {
+        let status = match check(done) {
             Err(error) => error.to_errno(),
             Ok(()) => match ledger.finish_begin(done.id, false) {
                 Ok(finish) => {
-                    *place = Some(finish);
-                    0
+                    // There is room for as many as there are entries.
+                    let _ = begun.push(Begun {
+                        finish,
+                        entry: entry as u8,
+                        fate: Brought::All,
+                    });
+                    continue;
                 }
-                Err(Refusal::Stale) => -ESTALE,
-                Err(Refusal::Unknown) => ENOENT.to_errno(),
+                Err(refusal) => refused(refusal),
             },
         };
+        if let Some(place) = statuses.get_mut(entry) {
+            *place = status;
+        }
     }
     drop(ledger);
 
-    let mut again = [false; CHUNK];
-    for (((done, status), finish), again) in entries
-        .iter()
-        .zip(&mut statuses)
-        .zip(&finishes)
-        .zip(&mut again)
-    {
-        let Some(finish) = finish else { continue };
-        match bring(finish, done) {
-            Brought::All => {}
-            Brought::Missing => *again = true,
-            Brought::Never => *status = EINVAL.to_errno(),
-        }
-    }
-
-    let mut ended: [Option<(Ended<Request>, Status)>; CHUNK] = [const { None }; CHUNK];
-    let mut wake = Wake::default();
-    let now = task::now();
-    let mut ledger = device.ledger.lock();
-    let places = finishes
-        .iter_mut()
-        .zip(&mut ended)
-        .zip(entries)
-        .zip(&statuses)
-        .zip(&again);
-    for ((((finish, ended), done), &status), &again) in places {
-        let Some(finish) = finish.take() else {
-            continue;
-        };
-        if status == 0 && !again {
-            let gone = commit(device, &mut ledger, finish, status_of(done.result), now);
-            wake = wake.and(gone.wake);
-            *ended = Some((gone, status_of(done.result)));
-        } else {
-            match abort(device, &mut ledger, finish) {
-                Ok(others) => wake = wake.and(others),
-                Err(gone) => {
-                    wake = wake.and(gone.wake);
-                    *ended = Some((gone, Status::IO_ERROR));
-                }
+    for begun in begun.as_mut_slice() {
+        if let Some(done) = entries.get(usize::from(begun.entry)) {
+            if begun.finish.op == Op::Read && done.result == abi::OK {
+                begun.fate = bring(&begun.finish, done);
             }
         }
     }
+
+    let mut together = Together::new();
+    let mut leaving: Leaving = Few::new();
+    let mut wake = Wake::default();
+    let mut again = false;
+    let now = task::now();
+    let mut ledger = device.ledger.lock();
+    begun.take_each(|_, begun| {
+        let entry = usize::from(begun.entry);
+        let gone = if begun.fate == Brought::All {
+            let result = entries.get(entry).map_or(abi::OK, |done| done.result);
+            let status = status_of(result);
+            let gone = commit(device, &mut ledger, begun.finish, status, now);
+            Ok((gone, status))
+        } else {
+            if let Some(status) = statuses.get_mut(entry) {
+                *status = match begun.fate {
+                    Brought::Never => EINVAL.to_errno(),
+                    _ => AGAIN,
+                };
+            }
+            again |= begun.fate == Brought::Missing;
+            abort(device, &mut ledger, begun.finish)
+                .map_or_else(|gone| Ok((gone, Status::IO_ERROR)), Err)
+        };
+        match gone {
+            Ok((gone, status)) => {
+                wake = wake.and(gone.wake);
+                leave(gone, status, &mut together, &mut leaving);
+            }
+            Err(others) => wake = wake.and(others),
+        }
+    });
     drop(ledger);
     device.wake(wake);
-    end(device, ended);
+    end(device, together, &mut leaving);
 
-    for ((done, status), _) in entries
-        .iter()
-        .zip(&mut statuses)
-        .zip(again)
-        .filter(|(_, again)| *again)
-    {
-        *status = complete_slowly(device, done);
+    if again {
+        for (done, status) in entries.iter().zip(&mut statuses) {
+            if *status == AGAIN {
+                *status = complete_slowly(device, done);
+            }
+        }
     }
     statuses
+}
+
+/// Sees to the end of a request, once the ledger is unlocked.
+#[inline(always)]
+fn leave(gone: Ended<Request>, status: Status, together: &mut Together, leaving: &mut Leaving) {
+    if status != Status::OK || gone.doomed || trace::end_is_on() {
+        let _ = leaving.push((gone, status));
+        return;
+    }
+    let Ended {
+        request,
+        id,
+        queued_at,
+        doomed,
+        wake,
+    } = gone;
+    if let Err(request) = together.add(request) {
+        let gone = Ended {
+            request,
+            id,
+            queued_at,
+            doomed,
+            wake,
+        };
+        let _ = leaving.push((gone, status));
+    }
+}
+
+/// Marks an entry that is to be tried again; no status that anybody gets to see.
+const AGAIN: i32 = i32::MIN;
+
+fn refused(refusal: Refusal) -> i32 {
+    match refusal {
+        Refusal::Stale => -ESTALE,
+        Refusal::Unknown => ENOENT.to_errno(),
+    }
 }
 
 /// Completes an entry whose buffer was not there: brings it in first, and tries a few times.
@@ -210,8 +262,7 @@ fn complete_slowly(device: &Arc<Device>, done: &Done) -> i32 {
         let begun = device.ledger.lock().finish_begin(done.id, false);
         let finish = match begun {
             Ok(finish) => finish,
-            Err(Refusal::Stale) => return -ESTALE,
-            Err(Refusal::Unknown) => return ENOENT.to_errno(),
+            Err(refusal) => return refused(refusal),
         };
         let all = matches!(bring(&finish, done), Brought::All);
         if finish_one(device, finish, all.then(|| status_of(done.result))) {
@@ -242,7 +293,9 @@ pub(crate) fn finish_one(
     match gone {
         Ok((gone, status)) => {
             device.wake(gone.wake);
-            end(device, [Some((gone, status))]);
+            let mut leaving: Leaving = Few::new();
+            let _ = leaving.push((gone, status));
+            end_each(device, &mut leaving, &NoBottomHalves::new());
             true
         }
         Err(wake) => {
@@ -253,6 +306,7 @@ pub(crate) fn finish_one(
 }
 
 /// Commits a finish, and tells whoever traces.
+#[inline(always)]
 fn commit(
     device: &Device,
     ledger: &mut DeviceLedger,
@@ -283,9 +337,19 @@ fn abort(
 }
 
 /// Ends what has left the ledger.
-fn end<const N: usize>(device: &Device, ended: [Option<(Ended<Request>, Status)>; N]) {
+#[inline(always)]
+fn end(device: &Device, together: Together, leaving: &mut Leaving) {
     let off = NoBottomHalves::new();
-    for (gone, status) in ended.into_iter().flatten() {
+    together.end(&off);
+    if !leaving.is_empty() {
+        end_each(device, leaving, &off);
+    }
+}
+
+/// Ends by itself what ended badly, and what somebody wants to hear of.
+#[inline(never)]
+fn end_each(device: &Device, leaving: &mut Leaving, off: &NoBottomHalves) {
+    leaving.take_each(|_, (gone, status)| {
         let status = if gone.doomed {
             Status::IO_ERROR
         } else {
@@ -294,10 +358,11 @@ fn end<const N: usize>(device: &Device, ended: [Option<(Ended<Request>, Status)>
         if trace::end_is_on() {
             trace::end(device.number(), &gone, status);
         }
-        gone.request.end(status, &off);
-    }
+        gone.request.end(status, off);
+    });
 }
 
+#[inline(always)]
 fn check(done: &Done) -> Result {
     let known = done.flags & !abi::DONE_ZERO == 0 && done.result <= abi::WRITE_PROTECTED;
     if known && done.reserved == 0 {
@@ -307,6 +372,7 @@ fn check(done: &Done) -> Result {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Brought {
     /// All data are there, or none are needed.
     All,
@@ -317,6 +383,7 @@ enum Brought {
 }
 
 /// Brings the data of a read that went well.
+#[inline(always)]
 fn bring(finish: &Finish<Request>, done: &Done) -> Brought {
     if finish.op != Op::Read || done.result != abi::OK {
         return Brought::All;
@@ -334,9 +401,12 @@ fn bring(finish: &Finish<Request>, done: &Done) -> Brought {
     }
 }
 
+#[inline(always)]
 fn status_of(result: u16) -> Status {
+    if result == abi::OK {
+        return Status::OK;
+    }
     match result {
-        abi::OK => Status::OK,
         abi::NO_SPACE => Status::NO_SPACE,
         abi::TIMED_OUT => Status::TIMED_OUT,
         abi::MEDIUM_ERROR => Status::MEDIUM,
@@ -393,23 +463,18 @@ fn take(device: &Arc<Device>, holder: u32, call: &mut Exchange, patience: u64) -
     };
     let mut tries = 0;
     while call.taken < call.take_max {
-        let trouble = {
-            let chunk = Chunk {
-                data,
-                detached: call.flags & abi::X_DETACHED != 0,
-                holder,
-            };
-            let claims = chunk.claim(device, call, &mut arena, deadline)?;
-            let Some((claims, too_big)) = claims else {
-                return Ok(());
-            };
-            let (taken, trouble) = chunk.deliver(device, call, claims);
-            if taken > 0 {
-                call.taken = call.taken.saturating_add(taken);
-                tries = 0;
-            }
-            trouble.or(too_big.then_some(Trouble::TooBig))
+        let chunk = Chunk {
+            data,
+            detached: call.flags & abi::X_DETACHED != 0,
+            holder,
         };
+        let Some((taken, trouble)) = chunk.take(device, call, &mut arena, deadline)? else {
+            return Ok(());
+        };
+        if taken > 0 {
+            call.taken = call.taken.saturating_add(taken);
+            tries = 0;
+        }
         match trouble {
             None => {}
             Some(Trouble::TooBig) => return Err(EMSGSIZE),
@@ -436,7 +501,7 @@ fn take(device: &Arc<Device>, holder: u32, call: &mut Exchange, patience: u64) -
 }
 
 /// Claims with the place of their bytes.
-type Claims = [Option<(Claim<Request>, u64)>; CHUNK];
+type Claims = Few<(Claim<Request>, u64), CHUNK>;
 
 /// How a chunk of requests is taken.
 struct Chunk {
@@ -446,33 +511,53 @@ struct Chunk {
 }
 
 impl Chunk {
+    /// Takes requests, waiting for the first of them until `deadline`. Returns how many, and why no
+    /// more; `None`: there are none.
+    #[inline(never)] // As `complete_chunk`.
+    fn take(
+        &self,
+        device: &Arc<Device>,
+        call: &mut Exchange,
+        arena: &mut Arena,
+        deadline: u64,
+    ) -> Result<Option<(u32, Option<Trouble>)>> {
+        let mut claims: Claims = Few::new();
+        let Some(too_big) = self.claim(device, call, arena, deadline, &mut claims)? else {
+            return Ok(None);
+        };
+        let (taken, trouble) = self.deliver(device, call, &mut claims);
+        Ok(Some((
+            taken,
+            trouble.or(too_big.then_some(Trouble::TooBig)),
+        )))
+    }
+
     /// Claims requests, waiting for them until `deadline`. `None`: there are none. The flag says
     /// that the one after the last did not fit.
-    #[inline(never)] // As `complete_chunk`.
+    #[inline(always)]
     fn claim(
         &self,
         device: &Arc<Device>,
         call: &mut Exchange,
         arena: &mut Arena,
         deadline: u64,
-    ) -> Result<Option<(Claims, bool)>> {
+        claims: &mut Claims,
+    ) -> Result<Option<bool>> {
         let most = (call.take_max.saturating_sub(call.taken) as usize).min(CHUNK);
         let mut wait = deadline != 0;
         let mut interrupted = false;
-        let mut claims: Claims = [const { None }; CHUNK];
         let mut ledger = device.ledger.lock();
         loop {
             if !ledger.is_alive() {
                 return Err(device.absence());
             }
-            let mut count = 0;
             let mut too_big = false;
             let min = call.take_min.min(ledger.tags());
             // Whoever is being stopped or killed leaves to others what it could do nothing with.
             if !interrupted && (!wait || ledger.is_ready_for(self.holder, min)) {
                 let now = task::now();
                 call.epoch = ledger.epoch();
-                for place in claims.iter_mut().take(most) {
+                for _ in 0..most {
                     let room = if self.data { arena.room() } else { u64::MAX };
                     match ledger.take_begin(self.holder, self.detached, room, now) {
                         Next::Claim(claim) => {
@@ -482,8 +567,8 @@ impl Chunk {
                             } else {
                                 0
                             };
-                            *place = Some((claim, at));
-                            count += 1;
+                            // There is room for `most`.
+                            let _ = claims.push((claim, at));
                         }
                         Next::TooBig(_) => {
                             too_big = true;
@@ -493,13 +578,14 @@ impl Chunk {
                     }
                 }
             }
-            if count > 0 || too_big || !wait {
+            let some = !claims.is_empty();
+            if some || too_big || !wait {
                 // What is left may be for others.
                 let wake = ledger.wake();
                 drop(ledger);
                 device.wake(wake);
-                if count > 0 || too_big {
-                    return Ok(Some((claims, too_big)));
+                if some || too_big {
+                    return Ok(Some(too_big));
                 }
                 return if interrupted {
                     Err(ERESTARTNOHAND)
@@ -520,78 +606,78 @@ impl Chunk {
 
     /// Copies claimed requests to the worker and commits them, in order, until one cannot be
     /// copied; that one and all behind it go back. Returns how many were committed.
-    #[inline(never)] // As `complete_chunk`.
+    #[inline(always)]
     fn deliver(
         &self,
         device: &Arc<Device>,
         call: &Exchange,
-        claims: Claims,
+        claims: &mut Claims,
     ) -> (u32, Option<Trouble>) {
         let mut trouble = None;
-        let mut entries = [Take::default(); CHUNK];
-        let mut count = 0usize;
+        let mut entries: Few<Take, CHUNK> = Few::new();
         let epoch = call.epoch;
-        for ((claim, at), entry) in claims.iter().flatten().zip(entries.iter_mut()) {
+        for (claim, at) in claims.as_slice() {
             if self.data && claim.op == Op::Write && !transfer::to_user(&claim.request, *at) {
                 trouble = Some(Trouble::Missing(*at, claim.bytes as usize));
                 break;
             }
-            *entry = describe(claim, *at, epoch);
-            count += 1;
+            let _ = entries.push(describe(claim, *at, epoch));
         }
         let offset = (call.taken as usize).wrapping_mul(size_of::<Take>()) as u64;
         let at = call.take.wrapping_add(offset);
-        let filled = entries.get(..count).unwrap_or(&[]);
+        let filled = entries.as_slice();
+        let mut count = filled.len();
         if count > 0 && !user::write_nofault(at, filled) {
             trouble = Some(Trouble::Missing(at, core::mem::size_of_val(filled)));
             count = 0;
         }
 
-        let mut ended: [Option<(Ended<Request>, Status)>; CHUNK] = [const { None }; CHUNK];
+        let mut leaving: Leaving = Few::new();
         let mut wake = Wake::default();
         let now = task::now();
         let mut ledger = device.ledger.lock();
-        let places = claims.into_iter().flatten().zip(&mut ended).enumerate();
-        for (index, ((claim, _), ended)) in places {
-            if index < count {
+        claims.take_each(|index, (claim, _)| {
+            let gone = if index < count {
                 if trace::get_is_on() {
                     let (id, request) = (claim.id, &claim.request);
                     trace::get(device.number(), id, request, claim.attempt, claim.age);
                 }
-                if let Some(gone) = ledger.take_commit(claim, now) {
-                    wake = wake.and(gone.wake);
-                    *ended = Some((gone, Status::IO_ERROR));
-                }
+                ledger.take_commit(claim, now)
             } else {
                 match ledger.take_abort(claim) {
-                    Ok(others) => wake = wake.and(others),
-                    Err(gone) => {
-                        wake = wake.and(gone.wake);
-                        *ended = Some((gone, Status::IO_ERROR));
+                    Ok(others) => {
+                        wake = wake.and(others);
+                        None
                     }
+                    Err(gone) => Some(gone),
                 }
+            };
+            if let Some(gone) = gone {
+                wake = wake.and(gone.wake);
+                let _ = leaving.push((gone, Status::IO_ERROR));
             }
-        }
+        });
         drop(ledger);
         device.wake(wake);
-        end(device, ended);
+        if !leaving.is_empty() {
+            end_each(device, &mut leaving, &NoBottomHalves::new());
+        }
         (count as u32, trouble)
     }
 }
 
 /// What the worker is told of a request.
+#[inline(always)]
 fn describe(claim: &Claim<Request>, at: u64, epoch: u32) -> Take {
     let request = &claim.request;
-    let mut flags = 0;
-    if request.fua() && claim.op == Op::Write {
-        flags |= abi::REQ_FUA;
-    }
-    if request.nounmap() && claim.op == Op::WriteZeroes {
-        flags |= abi::REQ_NOUNMAP;
-    }
+    let flags = match claim.op {
+        Op::Write if request.fua() => abi::REQ_FUA,
+        Op::WriteZeroes if request.nounmap() => abi::REQ_NOUNMAP,
+        _ => 0,
+    };
     Take {
         id: claim.id,
-        sector: request.sector(),
+        sector: request.sector_of(claim.op),
         buffer: at,
         age_ns: claim.age,
         length: claim.bytes,

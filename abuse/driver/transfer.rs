@@ -13,6 +13,9 @@ pub(crate) const TRIES: u32 = 3;
 
 /// Copies the data of a request to `to`; whether all of it arrived.
 pub(crate) fn to_user(request: &Request, to: u64) -> bool {
+    if let Some(segment) = request.only_segment() {
+        return segment.copy_to_user(to);
+    }
     let mut at = to;
     request.segments().all(|segment| {
         let copied = segment.copy_to_user(at);
@@ -23,6 +26,9 @@ pub(crate) fn to_user(request: &Request, to: u64) -> bool {
 
 /// Fills the data of a request from `from`; whether all of it came.
 pub(crate) fn from_user(request: &Request, from: u64) -> bool {
+    if let Some(segment) = request.only_segment() {
+        return segment.copy_from_user(from);
+    }
     let mut at = from;
     request.segments().all(|segment| {
         let copied = segment.copy_from_user(at);
@@ -33,5 +39,8 @@ pub(crate) fn from_user(request: &Request, from: u64) -> bool {
 
 /// Fills the data of a request with zeros.
 pub(crate) fn zero(request: &Request) {
+    if let Some(segment) = request.only_segment() {
+        return segment.zero();
+    }
     request.segments().for_each(|segment| segment.zero());
 }

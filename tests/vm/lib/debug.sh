@@ -20,16 +20,7 @@ debug_kernel() {
 }
 
 unpack_debug_source() {
-    local tree=$KERNEL_DIR/tree
-    rm -rf "$tree"
-    mkdir "$tree"
-    dpkg-deb --fsys-tarfile "$KERNEL_DIR/debs/linux-source-$SERIES"_*.deb |
-        tar -xO --wildcards "./usr/src/linux-source-$SERIES.tar.*" |
-        xz -dc | tar -C "$tree" --strip-components=1 -x \
-            --exclude="linux-source-$SERIES/Documentation/*.rst" \
-            --exclude="linux-source-$SERIES/drivers/gpu/*.[ch]" \
-            --exclude="linux-source-$SERIES/tools/testing" \
-            --exclude="linux-source-$SERIES/tools/perf"
+    unpack_linux 'Documentation/*.rst' 'drivers/gpu/*.[ch]' tools/testing tools/perf
 }
 
 configure_debug_kernel() {
