@@ -467,6 +467,8 @@ fn of_2009(disk: &Disk<'_>) -> Result<u32> {
 
 /// Whoever uses the disk lacks memory; its worker does not.
 fn submit(disk: &Disk<'_>) -> Result<u32> {
+    // Of smaller ones the pages fit on the stack of who asks for them.
+    const LENGTH: usize = 128 << 10;
     let _server = disk.serve("ram:failing")?;
     let file = Direct::open(disk.path())?;
     let mut failures = 0;
