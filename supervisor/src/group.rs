@@ -90,6 +90,11 @@ impl Group {
         &self.slots
     }
 
+    /// What the operator decided.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// How many slots there are to be served.
     pub fn wanted(&self) -> usize {
         self.wanted

@@ -100,6 +100,12 @@ impl Slot {
         }
     }
 
+    /// Whether a death now would have its successor start at once.
+    pub fn is_stable(&self, now: Time, policy: &Policy) -> bool {
+        matches!(&self.state, State::Ready { since, .. }
+            if now.saturating_sub(*since) >= policy.stable_after)
+    }
+
     /// When the next `Tick` is due.
     pub fn deadline(&self, policy: &Policy) -> Option<Time> {
         match &self.state {

@@ -54,7 +54,11 @@ pub fn lines(name: &str, group: &Group, now: Time) -> Vec<String> {
                 format!("worker {} not ready yet, for {}", worker.pid, since(*at))
             }
             State::Ready { worker, since: at } => {
-                format!("worker {} ready for {}", worker.pid, since(*at))
+                let stable = match slot.is_stable(now, group.policy()) {
+                    true => ", stable",
+                    false => "",
+                };
+                format!("worker {} ready for {}{stable}", worker.pid, since(*at))
             }
             State::Draining { worker, kill_at } => match kill_at {
                 Some(at) => format!(

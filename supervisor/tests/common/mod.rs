@@ -87,19 +87,19 @@ fn supervisor(words: &str, dir: PathBuf) {
     exit(supervisor.run().unwrap().status().into());
 }
 
-/// Words: `ready`, `sleep:MS`, `await:FILE` (until it is there), `exit:N`, `deaf` (to SIGTERM), `child:WORDS` (a process of its
-/// own, with `+` for spaces), `abandon:MS` (a process that outlives it by so long).
+/// Words: `ready`, `await:FILE` (until it is there), `note:WORD` (in the common record), `exit:N`,
+/// `deaf` (to SIGTERM), `child:WORDS` (a process of its own, with `+` for spaces, waited for),
+/// `abandon:WORDS` (one that nobody waits for). Then it stays until a signal ends it.
 fn worker(script: &str, dir: &Path) {
     let token = std::env::var("ABUSE_OWNER").unwrap_or_default();
     note(dir, &format!("start {} {token}", std::process::id()));
     for word in script.split_whitespace() {
         let (verb, value) = word.split_once(':').unwrap_or((word, ""));
-        let number = || value.parse::<u64>().unwrap();
         match verb {
             "ready" => abuse::notify::ready(),
-            "sleep" => std::thread::sleep(Duration::from_millis(number())),
             "await" => wait_for(word, || dir.join(value).exists().then_some(())),
-            "exit" => exit(number() as i32),
+            "exit" => exit(value.parse().unwrap()),
+            "note" => note(dir, &format!("{value} {}", std::process::id())),
             "deaf" => {
                 signal_hook::flag::register(libc::SIGTERM, Default::default()).unwrap();
             }
@@ -109,7 +109,7 @@ fn worker(script: &str, dir: &Path) {
                 child.wait().unwrap();
             }
             "abandon" => {
-                let child = itself("worker", &format!("sleep:{value} exit:0"), dir).spawn();
+                let child = itself("worker", &value.replace('+', " "), dir).spawn();
                 // Nobody waits for it: that is the point.
                 std::mem::forget(child.unwrap());
             }
@@ -117,7 +117,7 @@ fn worker(script: &str, dir: &Path) {
         }
     }
     loop {
-        std::thread::sleep(Duration::from_secs(3600));
+        nix::unistd::pause();
     }
 }
 
@@ -133,6 +133,9 @@ fn itself(role: &str, words: &str, dir: &Path) -> Command {
     command
 }
 
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// Waits for a condition, a minute at most: the machine may be slow, and emulated.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
@@ -140,7 +143,7 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = condition() {
             return value;
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(LOOK);
     }
     panic!("waited in vain for: {what}");
 }
