@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::exit::Failure;
-use crate::policy::{GiveUp, Policy};
+use crate::policy::{GiveUp, Policy, Verdict};
 
 /// Keeps the workers of an ABUSE device alive.
 #[derive(Debug, Parser)]
@@ -33,7 +33,8 @@ A worker that dies is replaced: the device first offers again what it had taken,
 starts, at once if the old one had been stable, else after a pause that doubles. \
 A worker says that it is ready with READY=1 on NOTIFY_SOCKET.
 
-Signals: TERM and INT end in peace, the second time at once; USR1 writes the status to the log. \
+Signals: TERM and INT end in peace, the second time at once; USR1 writes the status to the log; \
+USR2 replaces every worker, a new one ready first, then the old one ends. \
 Killed with SIGKILL, the supervisor leaves its workers running; the next one adopts them.
 
 Workers' exit statuses: 2 wrong usage (given up at once); 3 device not set up, 4 device gone \
@@ -59,6 +60,11 @@ pub struct Run {
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: u16,
 
+    /// How many more stand by: started, ready, and promoted in the place of one that dies
+    #[arg(long, value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub standby: u16,
+
     /// The pause after a first failure, and the longest one
     #[arg(long, value_name = "MIN..MAX", default_value = "50ms..10s")]
     pub back_off: Range,
@@ -79,6 +85,26 @@ pub struct Run {
         requires = "intensity"
     )]
     pub period: humantime::Duration,
+
+    /// How long a worker may take to say that it is ready
+    #[arg(long, value_name = "TIME", default_value = "90s")]
+    pub start_timeout: humantime::Duration,
+
+    /// A worker hangs that does not say WATCHDOG=1 within this time [default: it need not]
+    #[arg(long, value_name = "TIME")]
+    pub heartbeat: Option<humantime::Duration>,
+
+    /// A worker hangs that has held a request for longer, or let one lie [default: never]
+    #[arg(long, value_name = "TIME")]
+    pub request_timeout: Option<humantime::Duration>,
+
+    /// A worker that hangs gets SIGTERM, and so much later SIGKILL
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    pub fence_after: humantime::Duration,
+
+    /// I/O when all workers were given up or are stuck: hold, fail, or hold:TIME and then fail
+    #[arg(long, value_name = "WHAT", default_value = "hold", value_parser = verdict)]
+    pub give_up: Verdict,
 
     /// How long a worker may take to finish at the end, before SIGKILL
     #[arg(long, value_name = "TIME", default_value = "30s")]
@@ -113,14 +139,43 @@ impl Run {
         if period.is_zero() {
             return Err(Failure::usage("--period: must be longer than 0".into()));
         }
+        for (name, time) in [
+            ("--heartbeat", self.heartbeat),
+            ("--request-timeout", self.request_timeout),
+        ] {
+            if time.is_some_and(|time| *time < SHORTEST) {
+                return Err(Failure::usage(format!(
+                    "{name}: must be 100ms or more: a worker that is only slow would be killed"
+                )));
+            }
+        }
         Ok(Policy {
             back_off_min: self.back_off.min,
             back_off_max: self.back_off.max,
             stable_after,
             give_up: self.intensity.map(|intensity| GiveUp { intensity, period }),
             drain_timeout: *self.drain_timeout,
+            start_timeout: *self.start_timeout,
+            heartbeat: self.heartbeat.map(|time| *time),
+            request_timeout: self.request_timeout.map(|time| *time),
+            fence_after: *self.fence_after,
+            verdict: self.give_up,
             ..Policy::default()
         })
+    }
+}
+
+/// No worker is asked to be quicker than this.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+fn verdict(text: &str) -> Result<Verdict, String> {
+    match text.split_once(':') {
+        None if text == "hold" => Ok(Verdict::Hold),
+        None if text == "fail" => Ok(Verdict::FailAfter(Duration::ZERO)),
+        Some(("hold", time)) => humantime::parse_duration(time)
+            .map(Verdict::FailAfter)
+            .map_err(|error| format!("'{time}': {error}")),
+        _ => Err("needs hold, fail, or hold:TIME, as in hold:5min".into()),
     }
 }
 

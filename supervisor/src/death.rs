@@ -109,7 +109,7 @@ impl Slot {
             next,
         }));
         match &state {
-            State::Starting => actions.push(Action::Spawn),
+            State::Starting => actions.extend(self.start().1),
             State::Off | State::GaveUp(_) => actions.push(Action::Forget),
             _ => {}
         }

@@ -13,7 +13,7 @@
 //! the next.
 //!
 //! Policy is pure and has no process in it: [`state`], [`machine`], [`group`],
-//! [`policy`], [`report`]. The rest does what they say.
+//! [`roles`], [`policy`], [`report`]. The rest does what they say.
 
 pub mod cli;
 mod death;
@@ -28,6 +28,8 @@ pub mod policy;
 pub mod prepare;
 mod process;
 pub mod report;
+pub mod roles;
+mod rolling;
 pub mod signals;
 pub mod slots;
 pub mod spawn;
@@ -35,3 +37,4 @@ pub mod state;
 pub mod status;
 pub mod supervise;
 mod sys;
+pub mod unit;

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use abuse_supervisor::cli::{Cli, Run, Verb};
 use abuse_supervisor::exit::{Failure, USAGE};
 use abuse_supervisor::slots::Slots;
-use abuse_supervisor::supervise::{Plan, Supervisor};
+use abuse_supervisor::supervise::Supervisor;
+use abuse_supervisor::unit::Plan;
 use abuse_supervisor::{harden, logging, prepare, spawn};
 use clap::Parser;
 
@@ -49,8 +50,10 @@ fn run(options: &Run) -> Result<u8, Failure> {
         name,
         command: spawn::with_control_node(&options.command, &node),
         workers: options.workers.into(),
+        standby: options.standby.into(),
         policy,
     };
-    let finished = Supervisor::start(plan, slots, device)?.run()?;
-    Ok(finished.status())
+    let mut supervisor = Supervisor::new()?;
+    supervisor.add(plan, slots, device)?;
+    Ok(supervisor.run()?)
 }

@@ -25,7 +25,12 @@ pub fn summary(name: &str, group: &Group) -> String {
         count => format!(", {count} given up"),
     };
     match group.health() {
-        Health::Served => format!("{name}: served by {ready} of {wanted} workers"),
+        Health::Served => match group.standbys() {
+            (0, _) => format!("{name}: served by {ready} of {wanted} workers"),
+            (all, there) => format!(
+                "{name}: served by {ready} of {wanted} workers, {there} of {all} standbys ready"
+            ),
+        },
         Health::Degraded => {
             format!("{name}: served by only {ready} of {wanted} workers{given_up}")
         }
@@ -33,8 +38,11 @@ pub fn summary(name: &str, group: &Group) -> String {
             "{name}: served by none of {wanted} workers{given_up}; requests wait in the kernel"
         ),
         Health::Failed => format!(
-            "{name}: FAILED: all {wanted} workers were given up; requests wait in the kernel \
-             until the supervisor is started again"
+            "{name}: FAILED: all {wanted} workers were given up or are stuck; requests {}",
+            match group.io_fails() {
+                true => "fail",
+                false => "wait in the kernel until the workers are restarted",
+            }
         ),
         Health::Ending => format!("{name}: ending"),
     }
@@ -53,21 +61,44 @@ pub fn lines(name: &str, group: &Group, now: Time) -> Vec<String> {
             } => {
                 format!("worker {} not ready yet, for {}", worker.pid, since(*at))
             }
-            State::Ready { worker, since: at } => {
+            State::Ready {
+                worker,
+                since: at,
+                parked,
+                ..
+            } => {
                 let stable = match slot.is_stable(now, group.policy()) {
                     true => ", stable",
                     false => "",
                 };
-                format!("worker {} ready for {}{stable}", worker.pid, since(*at))
+                let what = if *parked { "standby" } else { "worker" };
+                format!("{what} {} ready for {}{stable}", worker.pid, since(*at))
             }
-            State::Draining { worker, kill_at } => match kill_at {
-                Some(at) => format!(
-                    "worker {} finishing, SIGKILL in {}",
-                    worker.pid,
-                    short(at.saturating_sub(now))
-                ),
-                None => format!("worker {} killed, not dead yet", worker.pid),
-            },
+            State::Draining { worker, kill_at } => format!(
+                "worker {} finishing, SIGKILL in {}",
+                worker.pid,
+                short(kill_at.saturating_sub(now))
+            ),
+            State::Suspect {
+                worker,
+                hang,
+                kill_at,
+                ..
+            } => format!(
+                "worker {} hangs ({hang}), SIGKILL in {}",
+                worker.pid,
+                short(kill_at.saturating_sub(now))
+            ),
+            State::Fenced(shot) => format!(
+                "worker {} killed {} ago, not dead yet",
+                shot.worker.pid,
+                since(shot.since)
+            ),
+            State::Wedged(shot) => format!(
+                "worker {} STUCK in the kernel, killed {} ago",
+                shot.worker.pid,
+                since(shot.since)
+            ),
             State::Dead(dead) => format!(
                 "worker {} dead for {}, its requests not yet re-offered",
                 dead.worker.pid,

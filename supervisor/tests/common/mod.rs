@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use abuse_supervisor::cli::{Cli, Verb};
-use abuse_supervisor::device::Device;
+use abuse_supervisor::device::{Device, Look, Refusal};
 use abuse_supervisor::logging;
 use abuse_supervisor::slots::Slots;
 use abuse_supervisor::state::Answer;
-use abuse_supervisor::supervise::{Plan, Supervisor};
+use abuse_supervisor::supervise::Supervisor;
+use abuse_supervisor::unit::Plan;
 use clap::Parser;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
@@ -65,6 +66,36 @@ impl Device for Notes {
         note(&self.0, &format!("requeue {token:#018x}"));
         Answer::Done { requeued: 3 }
     }
+
+    /// A file `held` holds a token: its owner has had a request for an hour. A file `lying`: one
+    /// has waited for an hour.
+    fn look(&self) -> Option<Look> {
+        let hour = Duration::from_secs(3600);
+        let old = |name: &str| self.0.join(name).exists().then_some(hour);
+        Some(Look {
+            oldest_taken: old("held"),
+            oldest_queued: old("lying"),
+            ..Look::default()
+        })
+    }
+
+    fn holds_longer(&self, token: u64, _limit: Duration) -> bool {
+        let held = fs::read_to_string(self.0.join("held")).unwrap_or_default();
+        held.trim() == format!("{token:#018x}")
+    }
+
+    fn fail_unclaimed(&self, after: Option<Duration>) -> Result<(), Refusal> {
+        if self.0.join("writer").exists() {
+            return Err(Refusal::WriterLives);
+        }
+        note(&self.0, &format!("fail-unclaimed {after:?}"));
+        Ok(())
+    }
+
+    fn reset(&self) -> Result<(), String> {
+        note(&self.0, "reset -");
+        Ok(())
+    }
 }
 
 fn supervisor(words: &str, dir: PathBuf) {
@@ -81,13 +112,16 @@ fn supervisor(words: &str, dir: PathBuf) {
         name: "abctl0".into(),
         command: run.command.clone(),
         workers: run.workers.into(),
+        standby: run.standby.into(),
         policy: run.policy().unwrap(),
     };
-    let supervisor = Supervisor::start(plan, slots, Notes(dir)).unwrap();
-    exit(supervisor.run().unwrap().status().into());
+    let mut supervisor = Supervisor::new().unwrap();
+    supervisor.add(plan, slots, Notes(dir)).unwrap();
+    exit(supervisor.run().unwrap().into());
 }
 
-/// Words: `ready`, `await:FILE` (until it is there), `note:WORD` (in the common record), `exit:N`,
+/// Words: `ready`, `park` (until it is promoted, if it is a standby), `beat` (WATCHDOG=1, again and
+/// again, until there is a file `hang`), `await:FILE` (until it is there), `unless:FILE` (it ends with 1 if that is there), `note:WORD` (in the common record), `exit:N`,
 /// `deaf` (to SIGTERM), `child:WORDS` (a process of its own, with `+` for spaces, waited for),
 /// `abandon:WORDS` (one that nobody waits for). Then it stays until a signal ends it.
 fn worker(script: &str, dir: &Path) {
@@ -97,6 +131,22 @@ fn worker(script: &str, dir: &Path) {
         let (verb, value) = word.split_once(':').unwrap_or((word, ""));
         match verb {
             "ready" => abuse::notify::ready(),
+            "park" => {
+                if let Some(standby) = abuse::Standby::from_environment().unwrap() {
+                    assert!(standby.wait(|| false).unwrap());
+                    note(dir, &format!("promoted {} {token}", std::process::id()));
+                }
+            }
+            "beat" => {
+                let limit = abuse::notify::watchdog().expect("a limit");
+                let hang = dir.join(format!("hang.{}", std::process::id()));
+                while !hang.exists() {
+                    abuse::notify::alive();
+                    std::thread::sleep(limit / 4);
+                }
+            }
+            "unless" if dir.join(value).exists() => exit(1),
+            "unless" => {}
             "await" => wait_for(word, || dir.join(value).exists().then_some(())),
             "exit" => exit(value.parse().unwrap()),
             "note" => note(dir, &format!("{value} {}", std::process::id())),
@@ -296,6 +346,13 @@ impl Scene {
             let told = self.told();
             (told.iter().filter(|line| *line == text).count() >= count).then_some(())
         });
+    }
+
+    /// Writes into a file, whole.
+    pub fn put(&self, name: &str, text: &str) {
+        let path = self.dir.join(name);
+        fs::write(path.with_extension("part"), text).unwrap();
+        fs::rename(path.with_extension("part"), path).unwrap();
     }
 
     pub fn touch(&self, name: &str) {
