@@ -102,6 +102,10 @@ pub struct Run {
     #[arg(long, value_name = "TIME", default_value = "2s")]
     pub fence_after: humantime::Duration,
 
+    /// A worker that has not died of SIGKILL within this time is stuck in the kernel
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub stuck_after: humantime::Duration,
+
     /// I/O when all workers were given up or are stuck: hold, fail, or hold:TIME and then fail
     #[arg(long, value_name = "WHAT", default_value = "hold", value_parser = verdict)]
     pub give_up: Verdict,
@@ -159,8 +163,8 @@ impl Run {
             heartbeat: self.heartbeat.map(|time| *time),
             request_timeout: self.request_timeout.map(|time| *time),
             fence_after: *self.fence_after,
+            kill_patience: *self.stuck_after,
             verdict: self.give_up,
-            ..Policy::default()
         })
     }
 }
