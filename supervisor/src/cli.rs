@@ -3,13 +3,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::exit::Failure;
-use crate::policy::{GiveUp, Policy, Verdict};
+use crate::terms::Terms;
 
 /// Keeps the workers of an ABUSE device alive.
 #[derive(Debug, Parser)]
@@ -23,9 +20,19 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Supervise one device
+    /// Supervise one device, or those of a configuration file
     #[command(after_help = AFTER)]
     Run(Box<Run>),
+    /// Say what is wrong with a configuration file, and start nothing
+    Check(Check),
+    /// Show how it stands
+    Status(Status),
+    /// Replace the workers of a device, a new one ready before each old one ends
+    Restart(Ask),
+    /// Have the workers of a device finish what they have and leave
+    Drain(Ask),
+    /// Have supervisors read their configuration files again
+    Reload(Runtime),
 }
 
 const AFTER: &str = "\
@@ -44,184 +51,109 @@ Exit status: 0 ended as asked; 1 failed, or ended with workers given up or left 
 usage; 3 the device is not set up or was reset; 4 no such device, or it was removed; 5 another \
 supervisor has this device.";
 
-/// Supervise one device.
+/// Supervise one device, or those of a configuration file.
 #[derive(Debug, Args)]
 pub struct Run {
+    /// A configuration file, instead of a device
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["device", "setup", "command"])]
+    pub config: Option<PathBuf>,
+
     /// The device: /dev/abctlN, /dev/abuseN or N
-    #[arg(long, value_name = "DEV")]
-    pub device: String,
+    #[arg(
+        long,
+        value_name = "DEV",
+        required_unless_present = "config",
+        requires = "command"
+    )]
+    pub device: Option<String>,
 
     /// Set the device up first, unless it is: the keys of abusectl setup, as in size=1G,bs=4096
     #[arg(long, value_name = "KEYS")]
     pub setup: Vec<String>,
 
-    /// How many workers
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub workers: u16,
-
-    /// How many more stand by: started, ready, and promoted in the place of one that dies
-    #[arg(long, value_name = "N", default_value_t = 0,
-          value_parser = clap::value_parser!(u16).range(0..=1024))]
-    pub standby: u16,
-
-    /// The pause after a first failure, and the longest one
-    #[arg(long, value_name = "MIN..MAX", default_value = "50ms..10s")]
-    pub back_off: Range,
-
-    /// So long ready, and a worker counts as healthy: its successor starts at once
-    #[arg(long, value_name = "TIME", default_value = "10s")]
-    pub stable_after: humantime::Duration,
-
-    /// Give a worker up after more than N deaths within --period [default: never]
-    #[arg(long, value_name = "N")]
-    pub intensity: Option<u32>,
-
-    /// The time --intensity speaks of
-    #[arg(
-        long,
-        value_name = "TIME",
-        default_value = "1min",
-        requires = "intensity"
-    )]
-    pub period: humantime::Duration,
-
-    /// How long a worker may take to say that it is ready
-    #[arg(long, value_name = "TIME", default_value = "90s")]
-    pub start_timeout: humantime::Duration,
-
-    /// A worker hangs that does not say WATCHDOG=1 within this time [default: it need not]
-    #[arg(long, value_name = "TIME")]
-    pub heartbeat: Option<humantime::Duration>,
-
-    /// A worker hangs that has held a request for longer, or let one lie [default: never]
-    #[arg(long, value_name = "TIME")]
-    pub request_timeout: Option<humantime::Duration>,
-
-    /// A worker that hangs gets SIGTERM, and so much later SIGKILL
-    #[arg(long, value_name = "TIME", default_value = "2s")]
-    pub fence_after: humantime::Duration,
-
-    /// A worker that has not died of SIGKILL within this time is stuck in the kernel
-    #[arg(long, value_name = "TIME", default_value = "10s")]
-    pub stuck_after: humantime::Duration,
-
-    /// I/O when all workers were given up or are stuck: hold, fail, or hold:TIME and then fail
-    #[arg(long, value_name = "WHAT", default_value = "hold", value_parser = verdict)]
-    pub give_up: Verdict,
-
-    /// How long a worker may take to finish at the end, before SIGKILL
-    #[arg(long, value_name = "TIME", default_value = "30s")]
-    pub drain_timeout: humantime::Duration,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub terms: Terms,
 
     /// Log to syslog instead of stderr
     #[arg(long)]
     pub syslog: bool,
 
-    /// Where locks, records and the workers' socket are
-    #[arg(long, value_name = "DIR", default_value = "/run/abuse")]
-    pub runtime_dir: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub runtime: Runtime,
 
     /// The worker; {ctl} in it stands for the control node
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
 
-impl Run {
-    /// What the options say about restarts, checked.
-    pub fn policy(&self) -> Result<Policy, Failure> {
-        let stable_after = *self.stable_after;
-        if stable_after < self.back_off.min {
-            return Err(Failure::usage(format!(
-                "--stable-after {} is shorter than the shortest pause of --back-off {}\n\
-                 a worker that dies again and again would be started without any pause",
-                self.stable_after,
-                humantime::format_duration(self.back_off.min)
-            )));
-        }
-        let period = *self.period;
-        if period.is_zero() {
-            return Err(Failure::usage("--period: must be longer than 0".into()));
-        }
-        for (name, time) in [
-            ("--heartbeat", self.heartbeat),
-            ("--request-timeout", self.request_timeout),
-        ] {
-            if time.is_some_and(|time| *time < SHORTEST) {
-                return Err(Failure::usage(format!(
-                    "{name}: must be 100ms or more: a worker that is only slow would be killed"
-                )));
-            }
-        }
-        Ok(Policy {
-            back_off_min: self.back_off.min,
-            back_off_max: self.back_off.max,
-            stable_after,
-            give_up: self.intensity.map(|intensity| GiveUp { intensity, period }),
-            drain_timeout: *self.drain_timeout,
-            start_timeout: *self.start_timeout,
-            heartbeat: self.heartbeat.map(|time| *time),
-            request_timeout: self.request_timeout.map(|time| *time),
-            fence_after: *self.fence_after,
-            kill_patience: *self.stuck_after,
-            verdict: self.give_up,
-        })
-    }
+/// Where supervisors and those who ask them meet.
+#[derive(Debug, Args)]
+pub struct Runtime {
+    /// Where locks, records and sockets are
+    #[arg(long, value_name = "DIR", default_value = "/run/abuse")]
+    pub runtime_dir: PathBuf,
 }
 
-/// No worker is asked to be quicker than this.
-const SHORTEST: Duration = Duration::from_millis(100);
-
-fn verdict(text: &str) -> Result<Verdict, String> {
-    match text.split_once(':') {
-        None if text == "hold" => Ok(Verdict::Hold),
-        None if text == "fail" => Ok(Verdict::FailAfter(Duration::ZERO)),
-        Some(("hold", time)) => humantime::parse_duration(time)
-            .map(Verdict::FailAfter)
-            .map_err(|error| format!("'{time}': {error}")),
-        _ => Err("needs hold, fail, or hold:TIME, as in hold:5min".into()),
-    }
+/// Look at a configuration file.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The file
+    #[arg(value_name = "FILE", default_value = "/etc/abuse/supervisor.toml")]
+    pub file: PathBuf,
 }
 
-/// MIN..MAX, both durations: `0 < min <= max`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    min: Duration,
-    max: Duration,
+/// Show how it stands.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// One line of JSON for each device
+    #[arg(long)]
+    pub json: bool,
+
+    /// Prometheus' text format
+    #[arg(long, conflicts_with = "json")]
+    pub prometheus: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub runtime: Runtime,
+
+    /// The device: /dev/abctlN, /dev/abuseN or N; all without it
+    #[arg(value_name = "DEV")]
+    pub device: Option<String>,
 }
 
-impl FromStr for Range {
-    type Err = String;
+/// Ask the supervisor of a device for something.
+#[derive(Debug, Args)]
+pub struct Ask {
+    /// Return at once, not when it is done
+    #[arg(long)]
+    pub no_wait: bool,
 
-    fn from_str(text: &str) -> Result<Range, String> {
-        let (min, max) = text
-            .split_once("..")
-            .ok_or("needs two durations, as in 50ms..10s")?;
-        let time = |text: &str| {
-            humantime::parse_duration(text.trim()).map_err(|error| format!("'{text}': {error}"))
-        };
-        let (min, max) = (time(min)?, time(max)?);
-        if min < Duration::from_millis(1) {
-            return Err("the shortest pause must be 1ms or more".into());
-        }
-        if max < min {
-            return Err("the longest pause is shorter than the shortest".into());
-        }
-        Ok(Range { min, max })
-    }
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub runtime: Runtime,
+
+    /// The device: /dev/abctlN, /dev/abuseN or N
+    #[arg(value_name = "DEV")]
+    pub device: String,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::policy::GiveUp;
     use clap::CommandFactory;
     use proptest::prelude::*;
 
     fn run(words: &str) -> Result<Run, clap::Error> {
         let words = format!("abuse-supervisor run {words}");
-        Cli::try_parse_from(words.split_whitespace()).map(|cli| {
-            let Verb::Run(run) = cli.verb;
-            *run
+        Cli::try_parse_from(words.split_whitespace()).map(|cli| match cli.verb {
+            Verb::Run(run) => *run,
+            _ => unreachable!(),
         })
     }
 
@@ -237,7 +169,7 @@ mod tests {
                        --intensity 5 --period 10s -- abusectl server {ctl} --backend file:/a",
         );
         let run = run.unwrap();
-        let policy = run.policy().unwrap();
+        let policy = run.terms.policy().unwrap();
         assert_eq!(policy.back_off_max, Duration::from_secs(5));
         let period = Duration::from_secs(10);
         assert_eq!(
@@ -256,17 +188,10 @@ mod tests {
             assert!(run(&format!("--device 0 {words} -- x")).is_err(), "{words}");
         }
         let run = run("--device 0 --stable-after 1ms -- x").unwrap();
-        assert_eq!(run.policy().unwrap_err().status, 2);
+        assert_eq!(run.terms.policy().unwrap_err().status, 2);
     }
 
     proptest! {
-        #[test]
-        fn fuzzed_ranges_are_in_order_or_refused(text in "[-+]?[0-9]{0,21}(ms|s|m|h|y)?( |\\.){0,3}[0-9]{0,21}(ms|s|min)?|\\PC{0,12}") {
-            if let Ok(range) = text.parse::<Range>() {
-                prop_assert!(range.min <= range.max && !range.min.is_zero());
-            }
-        }
-
         #[test]
         fn fuzzed_command_lines_make_a_sound_policy_or_are_refused(
             words in proptest::collection::vec(
@@ -275,7 +200,7 @@ mod tests {
             )
         ) {
             if let Ok(run) = run(&words.join(" ")) {
-                if let Ok(policy) = run.policy() {
+                if let Ok(policy) = run.terms.policy() {
                     prop_assert!(policy.back_off_min <= policy.back_off_max);
                     prop_assert!(policy.stable_after >= policy.back_off_min);
                 }

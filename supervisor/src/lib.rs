@@ -16,6 +16,9 @@
 //! [`roles`], [`policy`], [`report`]. The rest does what they say.
 
 pub mod cli;
+pub mod client;
+pub mod config;
+pub mod control;
 mod death;
 pub mod device;
 pub mod exit;
@@ -23,6 +26,7 @@ pub mod group;
 pub mod harden;
 pub mod logging;
 pub mod machine;
+pub mod metrics;
 pub mod notify;
 pub mod policy;
 pub mod prepare;
@@ -32,9 +36,11 @@ pub mod roles;
 mod rolling;
 pub mod signals;
 pub mod slots;
+pub mod source;
 pub mod spawn;
 pub mod state;
 pub mod status;
 pub mod supervise;
 mod sys;
+pub mod terms;
 pub mod unit;

@@ -12,6 +12,7 @@
 //! slot: so a standby makes failover quick, and no respawn quicker.
 
 use crate::group::Group;
+use crate::machine::Slot;
 use crate::policy::Time;
 use crate::state::{Action, Answer, Event, Exit, Role, State, Worker, USAGE};
 
@@ -104,6 +105,31 @@ impl Group {
                 _ => {}
             }
         }
+        all
+    }
+
+    /// The operator wants so many workers and standbys from now on.
+    pub fn resize(&mut self, active: usize, standby: usize, now: Time) -> Vec<(usize, Action)> {
+        let mut all = Vec::new();
+        for (role, wanted) in [(Role::Active, active), (Role::Standby, standby)] {
+            let mut have: Vec<usize> = (0..self.slots.len())
+                .filter(|slot| self.slots[*slot].role == role)
+                .collect();
+            // Those without a worker go first.
+            have.sort_by_key(|slot| self.slots[*slot].owes().is_none());
+            while have.len() > wanted {
+                if let Some(slot) = have.pop() {
+                    self.slots[slot].role = Role::Spare;
+                    all.extend(self.step_one(slot, Event::Drain, now, 0));
+                }
+            }
+            for _ in have.len()..wanted {
+                self.slots.push(Slot::new(role));
+                let slot = self.slots.len() - 1;
+                all.extend(self.step_one(slot, Event::Start, now, 0));
+            }
+        }
+        all.extend(self.fill_vacancies(now));
         all
     }
 

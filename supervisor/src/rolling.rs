@@ -25,6 +25,8 @@ pub(crate) struct Rolling {
     /// Replaced so far.
     replaced: usize,
     active: bool,
+    /// The last one was given up.
+    failed: bool,
 }
 
 impl Rolling {
@@ -65,9 +67,13 @@ impl Group {
                 queue.extend(old.map(|worker| (slot, worker)));
             }
         }
-        self.rolling.queue = queue;
-        self.rolling.replaced = 0;
-        self.rolling.active = true;
+        // One that is under way goes on with its spare slot, for everybody there is now.
+        self.rolling = Rolling {
+            queue,
+            spare: self.rolling.spare,
+            active: true,
+            ..Rolling::default()
+        };
         all.extend(self.roll(now));
         all
     }
@@ -75,6 +81,11 @@ impl Group {
     /// Whether a rolling restart is under way.
     pub fn restarting(&self) -> bool {
         self.rolling.is_active()
+    }
+
+    /// Whether the last one was given up.
+    pub fn restart_failed(&self) -> bool {
+        self.rolling.failed
     }
 
     /// The next step of a rolling restart, if one is under way and a step is due.
@@ -92,7 +103,10 @@ impl Group {
                 State::Starting | State::Spawned { .. } => return all,
                 State::Ready { .. } => all.extend(self.replace(spare, now)),
                 _ => {
-                    self.rolling = Rolling::default();
+                    self.rolling = Rolling {
+                        failed: true,
+                        ..Rolling::default()
+                    };
                     all.extend(self.step_one(spare, Event::Drain, now, 0));
                     all.push((spare, Action::Report(Report::RollingFailed)));
                     return all;

@@ -123,6 +123,11 @@ impl Slots {
         self.dir.join(format!("{}.notify", self.name))
     }
 
+    /// Where those who ask are answered.
+    pub fn control_path(&self) -> PathBuf {
+        self.dir.join(format!("{}.control", self.name))
+    }
+
     fn path(&self, slot: usize) -> PathBuf {
         self.dir.join(format!("{}.worker.{slot}.lock", self.name))
     }

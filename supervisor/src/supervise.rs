@@ -3,6 +3,7 @@
 //! [unit](crate::unit) see to its own. Here is no policy.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,20 +11,24 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
-use crate::device::Device;
-use crate::exit::OK;
+use crate::config::{self, Wanted};
+use crate::control::Answer;
+use crate::exit::{Failure, OK};
 use crate::group::Health;
 use crate::notify::Manager;
 use crate::policy::Time;
 use crate::signals::{Signals, Wish};
-use crate::slots::Slots;
+use crate::source::{self, Opened, Source};
 use crate::status;
-use crate::unit::{Plan, Unit, World};
+use crate::unit::{events, Unit, World};
 
 /// The supervisor of some devices.
 #[derive(Debug)]
-pub struct Supervisor<D> {
-    units: Vec<Unit<D>>,
+pub struct Supervisor<S: Source> {
+    source: S,
+    /// The configuration file, if there is one.
+    file: Option<PathBuf>,
+    units: Vec<(Wanted, Unit<S::Device>)>,
     signals: Signals,
     manager: Manager,
     world: Rc<World>,
@@ -34,10 +39,16 @@ pub struct Supervisor<D> {
     status: u8,
 }
 
-impl<D: Device> Supervisor<D> {
-    /// Without a device.
-    pub fn new() -> anyhow::Result<Supervisor<D>> {
-        Ok(Supervisor {
+impl<S: Source> Supervisor<S> {
+    /// Takes over what an earlier supervisor left of these devices, and starts what is missing.
+    pub fn start(
+        source: S,
+        opened: Vec<Opened<S::Device>>,
+        file: Option<PathBuf>,
+    ) -> Result<Supervisor<S>, Failure> {
+        let mut supervisor = Supervisor {
+            source,
+            file,
             units: Vec::new(),
             signals: Signals::install().context("cannot listen to signals")?,
             manager: Manager::from_environment().unwrap_or_else(|error| {
@@ -48,14 +59,15 @@ impl<D: Device> Supervisor<D> {
             next_watchdog: Some(Time::ZERO),
             stopping: false,
             status: OK,
-        })
-    }
-
-    /// One more device: takes over what an earlier supervisor left, and starts what is missing.
-    pub fn add(&mut self, plan: Plan, slots: Slots, device: D) -> anyhow::Result<()> {
-        let unit = Unit::start(plan, slots, device, Rc::clone(&self.world))?;
-        self.units.push(unit);
-        Ok(())
+        };
+        // All devices before the first worker.
+        for opened in &opened {
+            supervisor.source.set_up(&opened.wanted, &opened.device)?;
+        }
+        for opened in opened {
+            supervisor.begin(opened)?;
+        }
+        Ok(supervisor)
     }
 
     /// Runs until everything is over; the exit status.
@@ -68,9 +80,10 @@ impl<D: Device> Supervisor<D> {
                 return Ok(self.status);
             }
             self.wait()?;
-            for unit in &mut self.units {
+            for (_, unit) in &mut self.units {
                 unit.turn()?;
             }
+            self.answer();
             for wish in self.signals.wishes() {
                 self.wish(wish);
             }
@@ -80,7 +93,7 @@ impl<D: Device> Supervisor<D> {
     /// Takes leave of devices whose end is over.
     fn bury(&mut self) {
         let status = &mut self.status;
-        self.units.retain(|unit| match unit.finished() {
+        self.units.retain(|(_, unit)| match unit.finished() {
             Some(finished) => {
                 *status = (*status).max(finished.status());
                 false
@@ -100,7 +113,7 @@ impl<D: Device> Supervisor<D> {
         } else {
             self.next_watchdog = None;
         }
-        let units = self.units.iter().filter_map(Unit::deadline);
+        let units = self.units.iter().filter_map(|(_, unit)| unit.deadline());
         let timeout = units.chain(self.next_watchdog).min();
         let timeout = timeout.map_or(PollTimeout::NONE, |at| {
             // Rounded up: a wake-up that is too early would only spin.
@@ -108,26 +121,112 @@ impl<D: Device> Supervisor<D> {
             PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX)
         });
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        let watched = self.units.iter().flat_map(Unit::watched);
-        fds.extend(watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let watched = self.units.iter().flat_map(|(_, unit)| unit.watched());
+        fds.extend(watched.map(|(fd, write)| PollFd::new(fd, events(write))));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(error) => Err(error).context("poll failed"),
         }
     }
 
-    fn wish(&mut self, wish: Wish) {
-        match wish {
-            Wish::Terminate => self.units.iter_mut().for_each(Unit::terminate),
-            Wish::Reload => log::info!("SIGHUP: there is no configuration file to reload"),
-            Wish::Restart => self.units.iter_mut().for_each(Unit::restart),
-            Wish::Status => self.units.iter().for_each(Unit::log_status),
+    /// Answers those who ask.
+    fn answer(&mut self) {
+        let mut reload = false;
+        let has_file = self.file.is_some();
+        let file = self.file.clone();
+        for (_, unit) in self.units.iter_mut().filter(|(_, unit)| unit.is_asked()) {
+            unit.answer(has_file, &mut || match file.as_deref().map(config::read) {
+                None => Answer::refused("there is no configuration file to reload"),
+                Some(Err(failure)) => Answer::refused(failure.error.to_string()),
+                Some(Ok(_)) => {
+                    reload = true;
+                    Answer::done()
+                }
+            });
         }
+        if reload {
+            self.reload();
+        }
+    }
+
+    fn wish(&mut self, wish: Wish) {
+        let units = self.units.iter_mut().map(|(_, unit)| unit);
+        match wish {
+            Wish::Terminate => units.for_each(Unit::terminate),
+            Wish::Reload => self.reload(),
+            Wish::Restart => units.for_each(Unit::restart),
+            Wish::Status => units.for_each(|unit| unit.log_status()),
+        }
+    }
+
+    /// Reads the configuration file again. What is wrong with it changes nothing.
+    fn reload(&mut self) {
+        let Some(file) = &self.file else {
+            log::info!("there is no configuration file to reload");
+            return;
+        };
+        self.manager.reloading();
+        match config::read(file) {
+            Ok(wanted) => self.change(wanted),
+            Err(failure) => log::error!("nothing is changed: {}", failure.error),
+        }
+    }
+
+    /// What is the same goes on; what is new starts; what is gone ends.
+    fn change(&mut self, wanted: Vec<Wanted>) {
+        for (old, unit) in &mut self.units {
+            if !wanted.iter().any(|new| new.device == old.device) && !unit.group.ending() {
+                unit.terminate();
+            }
+        }
+        for new in wanted {
+            let known = self
+                .units
+                .iter_mut()
+                .find(|(old, _)| old.device == new.device);
+            let Some((old, unit)) = known else {
+                if let Err(failure) = self.open(new) {
+                    log::error!("{:#}", failure.error);
+                }
+                continue;
+            };
+            if *old == new || unit.group.ending() {
+                continue;
+            }
+            let name = unit.plan.name.clone();
+            match source::plan(&self.source, &new, name, &unit.device) {
+                Ok(plan) => unit.change(plan),
+                Err(failure) => log::error!("{:#}", failure.error),
+            }
+            *old = new;
+        }
+    }
+
+    fn open(&mut self, wanted: Wanted) -> Result<(), Failure> {
+        for opened in source::open(&self.source, vec![wanted])? {
+            self.source.set_up(&opened.wanted, &opened.device)?;
+            self.begin(opened)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, opened: Opened<S::Device>) -> Result<(), Failure> {
+        let Opened {
+            wanted,
+            name,
+            slots,
+            device,
+        } = opened;
+        let plan = source::plan(&self.source, &wanted, name, &device)?;
+        let unit = Unit::start(plan, slots, device, Rc::clone(&self.world))?;
+        self.units.push((wanted, unit));
+        Ok(())
     }
 
     /// Says what changed, to the log and to the manager.
     fn show(&mut self) {
-        let health: Vec<Health> = self.units.iter_mut().map(Unit::show).collect();
+        let units = self.units.iter_mut();
+        let health: Vec<Health> = units.map(|(_, unit)| unit.show()).collect();
         if health.iter().all(|health| *health == Health::Ending) && !self.stopping {
             self.manager.stopping();
             self.stopping = true;
@@ -136,7 +235,7 @@ impl<D: Device> Supervisor<D> {
             self.manager.ready();
         }
         let units = self.units.iter();
-        let summaries = units.map(|unit| status::summary(&unit.plan.name, &unit.group));
+        let summaries = units.map(|(_, unit)| status::summary(&unit.plan.name, &unit.group));
         let summary = summaries.collect::<Vec<_>>().join("; ");
         if !summary.is_empty() {
             self.manager.status(summary);

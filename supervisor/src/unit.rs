@@ -9,8 +9,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 
+use crate::control::{Answer, Control, Verb};
 use crate::device::{Device, Look, Refusal};
 use crate::group::{Finished, Group, Health};
 use crate::notify::{Inbox, Message};
@@ -63,6 +65,14 @@ impl World {
     }
 }
 
+/// What to wait for.
+pub(crate) fn events(write: bool) -> PollFlags {
+    match write {
+        true => PollFlags::POLLOUT,
+        false => PollFlags::POLLIN,
+    }
+}
+
 /// Requests that are unclaimed for so long fail, when they are to fail.
 const FAIL_AFTER: Duration = Duration::from_millis(100);
 
@@ -75,6 +85,7 @@ pub struct Unit<D> {
     pub(crate) group: Group,
     processes: Vec<Option<Process>>,
     inbox: Inbox,
+    control: Control,
     world: Rc<World>,
     /// What was said last: the health, and how many standbys are ready.
     shown: Option<(Health, usize)>,
@@ -100,6 +111,9 @@ impl<D: Device> Unit<D> {
         let path = slots.notify_path();
         let inbox = Inbox::bind(&path)
             .with_context(|| format!("{}: cannot listen there", path.display()))?;
+        let path = slots.control_path();
+        let control = Control::bind(&path)
+            .with_context(|| format!("{}: cannot listen there", path.display()))?;
         let used = slots.count().context("cannot read the runtime directory")?;
         let mut unit = Unit {
             group: Group::new(plan.policy.clone(), &[]),
@@ -109,6 +123,7 @@ impl<D: Device> Unit<D> {
             device,
             slots,
             inbox,
+            control,
             world,
             shown: None,
             served: false,
@@ -201,10 +216,82 @@ impl<D: Device> Unit<D> {
         self.last_exit.resize(slots, None);
     }
 
-    /// What to poll: the workers' socket, and every worker.
-    pub(crate) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    /// What to poll, and whether for writing: the workers' socket, every worker, those who ask.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
         let alive = self.processes.iter().flatten();
-        std::iter::once(self.inbox.as_fd()).chain(alive.filter_map(Process::watched))
+        std::iter::once(self.inbox.as_fd())
+            .chain(alive.filter_map(Process::watched))
+            .map(|fd| (fd, false))
+            .chain(self.control.watched())
+    }
+
+    /// Answers those who ask. What is not its own business, it asks `reload`.
+    pub(crate) fn answer(&mut self, has_file: bool, reload: &mut dyn FnMut() -> Answer) {
+        let mut wishes = Vec::new();
+        let look = self.device.look();
+        let mut status = status::device(&self.group, look, &self.last_exit, self.world.now());
+        status.device.clone_from(&self.plan.name);
+        status.has_file = has_file;
+        let ending = self.group.ending();
+        self.control.serve(|verb| match verb {
+            Verb::Status => Answer {
+                status: Some(status.clone()),
+                ..Answer::done()
+            },
+            Verb::Reload => reload(),
+            Verb::Restart | Verb::Drain if ending => Answer::refused("it is ending"),
+            Verb::Restart | Verb::Drain => {
+                // Who asks for the status next sees it.
+                status.restarting |= verb == Verb::Restart;
+                wishes.push(verb);
+                Answer::done()
+            }
+        });
+        for verb in wishes {
+            match verb {
+                Verb::Restart => self.restart(),
+                _ => self.terminate(),
+            }
+        }
+    }
+
+    /// Whether somebody asks.
+    pub(crate) fn is_asked(&self) -> bool {
+        let mut fds: Vec<PollFd<'_>> = self
+            .control
+            .watched()
+            .map(|(fd, write)| PollFd::new(fd, events(write)))
+            .collect();
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    /// The operator changed what he wants: only what is different is touched.
+    pub(crate) fn change(&mut self, plan: Plan) {
+        let name = plan.name.clone();
+        let before = std::mem::replace(&mut self.plan, plan);
+        if before == self.plan {
+            return;
+        }
+        let now = self.world.now();
+        if before.policy != self.plan.policy {
+            log::info!("{name}: the terms changed, and hold from now on");
+            self.group.set_policy(self.plan.policy.clone());
+            self.next_look = self.plan.policy.request_timeout.map(|_| now);
+        }
+        let counts = |plan: &Plan| (plan.workers, plan.standby);
+        if counts(&before) != counts(&self.plan) {
+            let (workers, standby) = counts(&self.plan);
+            log::info!("{name}: {workers} workers and {standby} standbys from now on");
+            let actions = self.group.resize(workers, standby, now);
+            self.make_room();
+            self.perform(actions);
+        }
+        // Whether a worker beats is said to it when it starts.
+        let told = before.policy.heartbeat != self.plan.policy.heartbeat;
+        if before.command != self.plan.command || told {
+            log::info!("{name}: what its workers are started with changed");
+            self.restart();
+        }
     }
 
     /// When [`Unit::turn`] is due at the latest.
@@ -246,6 +333,8 @@ impl<D: Device> Unit<D> {
             );
         }
         log::info!("{name}: ended with status {}", finished.status());
+        // Who asks finds nobody from now on.
+        let _ = std::fs::remove_file(self.slots.control_path());
         Some(finished)
     }
 

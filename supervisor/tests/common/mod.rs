@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use abuse_supervisor::cli::{Cli, Verb};
+use abuse_supervisor::config::{self, Wanted};
 use abuse_supervisor::device::{Device, Look, Refusal};
+use abuse_supervisor::exit::Failure;
 use abuse_supervisor::logging;
-use abuse_supervisor::slots::Slots;
+use abuse_supervisor::source::{self, Source};
 use abuse_supervisor::state::Answer;
 use abuse_supervisor::supervise::Supervisor;
-use abuse_supervisor::unit::Plan;
 use clap::Parser;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
@@ -99,25 +100,53 @@ impl Device for Notes {
 }
 
 fn supervisor(words: &str, dir: PathBuf) {
-    let Verb::Run(run) = Cli::parse_from(words.split('\n')).verb;
-    let slots = match Slots::open(&run.runtime_dir, "abctl0") {
-        Ok(slots) => slots,
+    let Verb::Run(run) = Cli::parse_from(words.split('\n')).verb else {
+        panic!("not run: {words}");
+    };
+    let source = Scenery {
+        notes: dir,
+        runtime_dir: run.runtime.runtime_dir.clone(),
+    };
+    let wanted = match &run.config {
+        Some(file) => config::read(file),
+        None => Wanted::of(&run).map(|one| vec![one]),
+    };
+    let opened = match wanted.and_then(|all| source::open(&source, all)) {
+        Ok(opened) => opened,
         Err(failure) => {
             eprintln!("{:#}", failure.error);
             exit(failure.status.into());
         }
     };
     logging::start(logging::Target::choose(false)).unwrap();
-    let plan = Plan {
-        name: "abctl0".into(),
-        command: run.command.clone(),
-        workers: run.workers.into(),
-        standby: run.standby.into(),
-        policy: run.policy().unwrap(),
-    };
-    let mut supervisor = Supervisor::new().unwrap();
-    supervisor.add(plan, slots, Notes(dir)).unwrap();
+    let supervisor = Supervisor::start(source, opened, run.config.clone()).unwrap();
     exit(supervisor.run().unwrap().into());
+}
+
+/// Devices that take notes.
+struct Scenery {
+    notes: PathBuf,
+    runtime_dir: PathBuf,
+}
+
+impl Source for Scenery {
+    type Device = Notes;
+
+    fn open(&self, wanted: &Wanted) -> Result<(String, Notes), Failure> {
+        Ok((format!("abctl{}", wanted.device), Notes(self.notes.clone())))
+    }
+
+    fn command(&self, wanted: &Wanted, _device: &Notes) -> Vec<OsString> {
+        wanted.command.clone()
+    }
+
+    fn set_up(&self, _wanted: &Wanted, _device: &Notes) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn runtime_dir(&self) -> PathBuf {
+        self.runtime_dir.clone()
+    }
 }
 
 /// Words: `ready`, `park` (until it is promoted, if it is a standby), `beat` (WATCHDOG=1, again and
@@ -240,11 +269,26 @@ impl Scene {
         words.extend(["--device", "0", "--runtime-dir"].map(OsString::from));
         words.push(self.dir.join("run").into());
         words.extend(options.split_whitespace().map(OsString::from));
-        words.extend(["--".into(), "/usr/bin/env".into()]);
-        words.push(format!("{ROLE}=worker").into());
-        words.push(format!("{WORDS}={script}").into());
-        words.push(std::env::current_exe().unwrap().into());
-        words.extend(["--exact", "program", "--nocapture"].map(OsString::from));
+        words.push("--".into());
+        words.extend(self.worker_command(script).into_iter().map(OsString::from));
+        self.supervisor_command(words)
+    }
+
+    /// The command line of a worker.
+    pub fn worker_command(&self, script: &str) -> Vec<String> {
+        let program = std::env::current_exe().unwrap();
+        vec![
+            "/usr/bin/env".into(),
+            format!("{ROLE}=worker"),
+            format!("{WORDS}={script}"),
+            program.to_str().unwrap().into(),
+            "--exact".into(),
+            "program".into(),
+            "--nocapture".into(),
+        ]
+    }
+
+    fn supervisor_command(&self, words: Vec<OsString>) -> Command {
         let words = words.join(std::ffi::OsStr::new("\n")).into_string();
         let mut command = itself("supervisor", &words.unwrap(), &self.dir);
         let log = OpenOptions::new()
@@ -266,6 +310,17 @@ impl Scene {
         let mut command = self.command(options, script);
         more(&mut command);
         self.supervisor = Some(command.spawn().unwrap());
+    }
+
+    /// A supervisor with a configuration file.
+    pub fn start_file(&mut self, name: &str) {
+        let mut words: Vec<OsString> = ["abuse-supervisor", "run", "--config"]
+            .map(OsString::from)
+            .to_vec();
+        words.push(self.dir.join(name).into());
+        words.push("--runtime-dir".into());
+        words.push(self.dir.join("run").into());
+        self.supervisor = Some(self.supervisor_command(words).spawn().unwrap());
     }
 
     /// Runs a supervisor to its end, beside the one there is.
