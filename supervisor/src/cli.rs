@@ -33,6 +33,18 @@ pub enum Verb {
     Drain(Ask),
     /// Have supervisors read their configuration files again
     Reload(Runtime),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man {
+        /// Where to; it must exist
+        dir: PathBuf,
+    },
+    /// Print what a shell completes command lines with
+    #[command(hide = true)]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 const AFTER: &str = "\

@@ -26,6 +26,7 @@ pub mod group;
 pub mod harden;
 pub mod logging;
 pub mod machine;
+pub mod manual;
 pub mod metrics;
 pub mod notify;
 pub mod policy;

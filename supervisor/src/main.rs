@@ -9,17 +9,19 @@ use abuse_supervisor::config::{self, Wanted};
 use abuse_supervisor::exit::{Failure, OK};
 use abuse_supervisor::source::{self, Machine};
 use abuse_supervisor::supervise::Supervisor;
-use abuse_supervisor::{client, harden, logging};
+use abuse_supervisor::{client, harden, logging, manual};
 use clap::Parser;
 
 fn main() -> ExitCode {
     let done = match &Cli::parse().verb {
         Verb::Run(options) => run(options),
         Verb::Check(options) => config::read(&options.file).map(|_| OK),
-        Verb::Status(options) => client::status(options).and_then(|text| print(&text)),
+        Verb::Status(options) => client::status(options).and_then(|text| print(text.as_bytes())),
         Verb::Restart(options) => client::restart(options).map(|()| OK),
         Verb::Drain(options) => client::drain(options).map(|()| OK),
         Verb::Reload(options) => client::reload(options).map(|()| OK),
+        Verb::Man { dir } => manual::write(dir).map(|()| OK),
+        Verb::Completions { shell } => print(&manual::completions(*shell)),
     };
     match done {
         Ok(status) => ExitCode::from(status),
@@ -37,9 +39,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn print(text: &str) -> Result<u8, Failure> {
+fn print(text: &[u8]) -> Result<u8, Failure> {
     let mut out = std::io::stdout().lock();
-    let done = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let done = out.write_all(text).and_then(|()| out.flush());
     done.map_err(anyhow::Error::from)?;
     Ok(OK)
 }
