@@ -153,6 +153,11 @@ impl Manager {
         }
     }
 
+    /// Whether READY=1 was said.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
     /// STATUS=, when it changed.
     pub fn status(&mut self, status: String) {
         if self.status != status && self.send(&format!("STATUS={status}")) {
@@ -160,8 +165,12 @@ impl Manager {
         }
     }
 
-    /// RELOADING=1, with the time systemd wants to know; READY=1 follows.
+    /// RELOADING=1, with the time systemd wants to know; READY=1 follows, when that is over.
+    /// Nothing, before it was ready for the first time.
     pub fn reloading(&mut self) {
+        if !self.ready {
+            return;
+        }
         if let Ok(now) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC) {
             let usec = now.tv_sec() * 1_000_000 + now.tv_nsec() / 1000;
             self.send(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"));

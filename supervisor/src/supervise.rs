@@ -165,10 +165,14 @@ impl<S: Source> Supervisor<S> {
             log::info!("there is no configuration file to reload");
             return;
         };
+        let was_ready = self.manager.is_ready();
         self.manager.reloading();
         match config::read(file) {
             Ok(wanted) => self.change(wanted),
             Err(failure) => log::error!("nothing is changed: {}", failure.error),
+        }
+        if was_ready {
+            self.manager.ready();
         }
     }
 

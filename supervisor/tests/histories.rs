@@ -43,6 +43,7 @@ enum Step {
     Beat(usize),
     Hang(usize, Hang),
     Restart,
+    Resize(usize, usize),
     Terminate,
     /// Events that make no sense now: the machine must bear them.
     Late(usize, Event),
@@ -74,6 +75,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => slot.clone().prop_map(Step::Beat),
         3 => (slot.clone(), hang).prop_map(|(slot, hang)| Step::Hang(slot, hang)),
         2 => Just(Step::Restart),
+        1 => (1..4usize, 0..3usize).prop_map(|(active, standby)| Step::Resize(active, standby)),
         1 => Just(Step::Terminate),
         3 => (slot, late).prop_map(|(slot, event)| Step::Late(slot, event)),
     ];
@@ -115,6 +117,8 @@ struct World {
     dice: Vec<u8>,
     rolled: usize,
     ended: bool,
+    /// Active slots there are to be.
+    wanted: usize,
     /// Spawns that an operator's restart excuses.
     excused: usize,
     io_fails: bool,
@@ -132,6 +136,7 @@ impl World {
             dice,
             rolled: 0,
             ended: false,
+            wanted: WANTED,
             excused: 0,
             io_fails: false,
         }
@@ -323,6 +328,15 @@ impl World {
                 let actions = self.group.restart(self.now);
                 self.perform(actions);
             }
+            Step::Resize(active, standby) if !self.ended => {
+                self.wanted = active;
+                self.excused += active + standby;
+                let actions = self.group.resize(active, standby, self.now);
+                let slots = self.group.slots().len();
+                self.places.resize_with(slots, Place::default);
+                self.perform(actions);
+            }
+            Step::Resize(..) => {}
             Step::Terminate => {
                 self.ended = true;
                 let actions = self.group.terminate(self.now);
@@ -383,7 +397,7 @@ impl World {
     fn check_roles(&self) {
         let slots = self.group.slots();
         let active = || slots.iter().filter(|slot| slot.role() == Role::Active);
-        assert_eq!(active().count(), WANTED);
+        assert_eq!(active().count(), self.wanted);
         let blocked = active().filter(|slot| {
             matches!(
                 slot.state(),
@@ -391,7 +405,7 @@ impl World {
             )
         });
         let serving = self.places.iter().filter(|place| place.serves()).count();
-        assert!(serving + blocked.count() <= WANTED, "too many writers");
+        assert!(serving + blocked.count() <= self.wanted, "too many writers");
         let empty =
             active().any(|slot| matches!(slot.state(), State::Backoff { .. } | State::GaveUp(_)));
         let idle = slots

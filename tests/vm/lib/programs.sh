@@ -175,6 +175,7 @@ pack_programs() {
     if [ -e "$WORK/out/abuse-$KERNEL.ko" ]; then
         cp "$WORK/out/abuse-$KERNEL.ko" "$stage/abuse/abuse.ko"
     fi
+    install -D -m 644 "$VM/guest/systemd" "$stage/abuse/src/guest/systemd"
     for directory in udev abuse/uapi abuse/examples; do
         if [ -d "$REPO/$directory" ]; then
             mkdir -p "$stage/abuse/src/$directory"
