@@ -39,7 +39,8 @@
 //! | [`worker`] | the loop that takes batches, calls the backend and completes |
 //! | [`request`] | single requests, owned, for tools and tests |
 //! | [`owner`] | the token a worker's claims are filed under |
-//! | [`notify`] | telling a supervisor or systemd that a worker is ready |
+//! | [`notify`] | telling a supervisor or systemd that a worker is ready, and alive |
+//! | [`standby`] | being ready, and waiting for one's turn |
 //! | [`abi`] | the numbers and structs of `abuse.h` |
 
 #[path = "../uapi/abi.rs"]
@@ -53,6 +54,7 @@ pub mod owner;
 pub mod request;
 #[cfg(feature = "setup-keys")]
 pub mod setup_keys;
+pub mod standby;
 mod sys;
 pub mod worker;
 
@@ -63,4 +65,5 @@ pub use device::{
 };
 pub use error::{Error, Result};
 pub use request::{Failure, Outcome, Request, Take};
+pub use standby::Standby;
 pub use worker::{Served, Stop, Worker};

@@ -17,6 +17,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 /// The environment variable that names the socket.
 pub const VARIABLE: &str = "NOTIFY_SOCKET";
@@ -28,6 +29,24 @@ pub fn ready() {
     }
 }
 
+/// How long a supervisor, or systemd, waits for this process to say that it is [`alive`]; `None`: it
+/// does not.
+pub fn watchdog() -> Option<Duration> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let mine = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+    let limit = number("WATCHDOG_USEC").filter(|usec| mine && *usec > 0);
+    limit.map(Duration::from_micros)
+}
+
+/// Says `WATCHDOG=1`. Never waits for who is told: one that does not listen now will hear the next.
+pub fn alive() {
+    if let Some(name) = std::env::var_os(VARIABLE) {
+        if let Err(error) = try_send_to(&name, "WATCHDOG=1") {
+            log::debug!("cannot tell the supervisor that this worker is alive: {error}");
+        }
+    }
+}
+
 /// Sends lines of `KEY=value`. `false`: nobody wants to know.
 pub fn send(state: &str) -> io::Result<bool> {
     match std::env::var_os(VARIABLE) {
@@ -36,14 +55,26 @@ pub fn send(state: &str) -> io::Result<bool> {
     }
 }
 
-fn send_to(name: &OsStr, state: &str) -> io::Result<()> {
+fn address(name: &OsStr) -> io::Result<SocketAddr> {
     // A leading @ stands for the zero byte of the abstract namespace.
     let address = match name.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(name)?,
     };
+    Ok(address)
+}
+
+fn send_to(name: &OsStr, state: &str) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
-    socket.send_to_addr(state.as_bytes(), &address).map(drop)
+    let sent = socket.send_to_addr(state.as_bytes(), &address(name)?);
+    sent.map(drop)
+}
+
+fn try_send_to(name: &OsStr, state: &str) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    let sent = socket.send_to_addr(state.as_bytes(), &address(name)?);
+    sent.map(drop)
 }
 
 #[cfg(test)]

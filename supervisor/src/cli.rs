@@ -3,13 +3,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::exit::Failure;
-use crate::policy::{GiveUp, Policy};
+use crate::terms::Terms;
 
 /// Keeps the workers of an ABUSE device alive.
 #[derive(Debug, Parser)]
@@ -23,9 +20,31 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Supervise one device
+    /// Supervise one device, or those of a configuration file
     #[command(after_help = AFTER)]
     Run(Box<Run>),
+    /// Say what is wrong with a configuration file, and start nothing
+    Check(Check),
+    /// Show how it stands
+    Status(Status),
+    /// Replace the workers of a device, a new one ready before each old one ends
+    Restart(Ask),
+    /// Have the workers of a device finish what they have and leave
+    Drain(Ask),
+    /// Have supervisors read their configuration files again
+    Reload(Runtime),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man {
+        /// Where to; it must exist
+        dir: PathBuf,
+    },
+    /// Print what a shell completes command lines with
+    #[command(hide = true)]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 const AFTER: &str = "\
@@ -33,7 +52,8 @@ A worker that dies is replaced: the device first offers again what it had taken,
 starts, at once if the old one had been stable, else after a pause that doubles. \
 A worker says that it is ready with READY=1 on NOTIFY_SOCKET.
 
-Signals: TERM and INT end in peace, the second time at once; USR1 writes the status to the log. \
+Signals: TERM and INT end in peace, the second time at once; USR1 writes the status to the log; \
+USR2 replaces every worker, a new one ready first, then the old one ends. \
 Killed with SIGKILL, the supervisor leaves its workers running; the next one adopts them.
 
 Workers' exit statuses: 2 wrong usage (given up at once); 3 device not set up, 4 device gone \
@@ -43,126 +63,109 @@ Exit status: 0 ended as asked; 1 failed, or ended with workers given up or left 
 usage; 3 the device is not set up or was reset; 4 no such device, or it was removed; 5 another \
 supervisor has this device.";
 
-/// Supervise one device.
+/// Supervise one device, or those of a configuration file.
 #[derive(Debug, Args)]
 pub struct Run {
+    /// A configuration file, instead of a device
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["device", "setup", "command"])]
+    pub config: Option<PathBuf>,
+
     /// The device: /dev/abctlN, /dev/abuseN or N
-    #[arg(long, value_name = "DEV")]
-    pub device: String,
+    #[arg(
+        long,
+        value_name = "DEV",
+        required_unless_present = "config",
+        requires = "command"
+    )]
+    pub device: Option<String>,
 
     /// Set the device up first, unless it is: the keys of abusectl setup, as in size=1G,bs=4096
     #[arg(long, value_name = "KEYS")]
     pub setup: Vec<String>,
 
-    /// How many workers
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub workers: u16,
-
-    /// The pause after a first failure, and the longest one
-    #[arg(long, value_name = "MIN..MAX", default_value = "50ms..10s")]
-    pub back_off: Range,
-
-    /// So long ready, and a worker counts as healthy: its successor starts at once
-    #[arg(long, value_name = "TIME", default_value = "10s")]
-    pub stable_after: humantime::Duration,
-
-    /// Give a worker up after more than N deaths within --period [default: never]
-    #[arg(long, value_name = "N")]
-    pub intensity: Option<u32>,
-
-    /// The time --intensity speaks of
-    #[arg(
-        long,
-        value_name = "TIME",
-        default_value = "1min",
-        requires = "intensity"
-    )]
-    pub period: humantime::Duration,
-
-    /// How long a worker may take to finish at the end, before SIGKILL
-    #[arg(long, value_name = "TIME", default_value = "30s")]
-    pub drain_timeout: humantime::Duration,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub terms: Terms,
 
     /// Log to syslog instead of stderr
     #[arg(long)]
     pub syslog: bool,
 
-    /// Where locks, records and the workers' socket are
-    #[arg(long, value_name = "DIR", default_value = "/run/abuse")]
-    pub runtime_dir: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub runtime: Runtime,
 
     /// The worker; {ctl} in it stands for the control node
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
 
-impl Run {
-    /// What the options say about restarts, checked.
-    pub fn policy(&self) -> Result<Policy, Failure> {
-        let stable_after = *self.stable_after;
-        if stable_after < self.back_off.min {
-            return Err(Failure::usage(format!(
-                "--stable-after {} is shorter than the shortest pause of --back-off {}\n\
-                 a worker that dies again and again would be started without any pause",
-                self.stable_after,
-                humantime::format_duration(self.back_off.min)
-            )));
-        }
-        let period = *self.period;
-        if period.is_zero() {
-            return Err(Failure::usage("--period: must be longer than 0".into()));
-        }
-        Ok(Policy {
-            back_off_min: self.back_off.min,
-            back_off_max: self.back_off.max,
-            stable_after,
-            give_up: self.intensity.map(|intensity| GiveUp { intensity, period }),
-            drain_timeout: *self.drain_timeout,
-            ..Policy::default()
-        })
-    }
+/// Where supervisors and those who ask them meet.
+#[derive(Debug, Args)]
+pub struct Runtime {
+    /// Where locks, records and sockets are
+    #[arg(long, value_name = "DIR", default_value = "/run/abuse")]
+    pub runtime_dir: PathBuf,
 }
 
-/// MIN..MAX, both durations: `0 < min <= max`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    min: Duration,
-    max: Duration,
+/// Look at a configuration file.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The file
+    #[arg(value_name = "FILE", default_value = "/etc/abuse/supervisor.toml")]
+    pub file: PathBuf,
 }
 
-impl FromStr for Range {
-    type Err = String;
+/// Show how it stands.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// One line of JSON for each device
+    #[arg(long)]
+    pub json: bool,
 
-    fn from_str(text: &str) -> Result<Range, String> {
-        let (min, max) = text
-            .split_once("..")
-            .ok_or("needs two durations, as in 50ms..10s")?;
-        let time = |text: &str| {
-            humantime::parse_duration(text.trim()).map_err(|error| format!("'{text}': {error}"))
-        };
-        let (min, max) = (time(min)?, time(max)?);
-        if min < Duration::from_millis(1) {
-            return Err("the shortest pause must be 1ms or more".into());
-        }
-        if max < min {
-            return Err("the longest pause is shorter than the shortest".into());
-        }
-        Ok(Range { min, max })
-    }
+    /// Prometheus' text format
+    #[arg(long, conflicts_with = "json")]
+    pub prometheus: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub runtime: Runtime,
+
+    /// The device: /dev/abctlN, /dev/abuseN or N; all without it
+    #[arg(value_name = "DEV")]
+    pub device: Option<String>,
+}
+
+/// Ask the supervisor of a device for something.
+#[derive(Debug, Args)]
+pub struct Ask {
+    /// Return at once, not when it is done
+    #[arg(long)]
+    pub no_wait: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub runtime: Runtime,
+
+    /// The device: /dev/abctlN, /dev/abuseN or N
+    #[arg(value_name = "DEV")]
+    pub device: String,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::policy::GiveUp;
     use clap::CommandFactory;
     use proptest::prelude::*;
 
     fn run(words: &str) -> Result<Run, clap::Error> {
         let words = format!("abuse-supervisor run {words}");
-        Cli::try_parse_from(words.split_whitespace()).map(|cli| {
-            let Verb::Run(run) = cli.verb;
-            *run
+        Cli::try_parse_from(words.split_whitespace()).map(|cli| match cli.verb {
+            Verb::Run(run) => *run,
+            _ => unreachable!(),
         })
     }
 
@@ -178,7 +181,7 @@ mod tests {
                        --intensity 5 --period 10s -- abusectl server {ctl} --backend file:/a",
         );
         let run = run.unwrap();
-        let policy = run.policy().unwrap();
+        let policy = run.terms.policy().unwrap();
         assert_eq!(policy.back_off_max, Duration::from_secs(5));
         let period = Duration::from_secs(10);
         assert_eq!(
@@ -197,17 +200,10 @@ mod tests {
             assert!(run(&format!("--device 0 {words} -- x")).is_err(), "{words}");
         }
         let run = run("--device 0 --stable-after 1ms -- x").unwrap();
-        assert_eq!(run.policy().unwrap_err().status, 2);
+        assert_eq!(run.terms.policy().unwrap_err().status, 2);
     }
 
     proptest! {
-        #[test]
-        fn fuzzed_ranges_are_in_order_or_refused(text in "[-+]?[0-9]{0,21}(ms|s|m|h|y)?( |\\.){0,3}[0-9]{0,21}(ms|s|min)?|\\PC{0,12}") {
-            if let Ok(range) = text.parse::<Range>() {
-                prop_assert!(range.min <= range.max && !range.min.is_zero());
-            }
-        }
-
         #[test]
         fn fuzzed_command_lines_make_a_sound_policy_or_are_refused(
             words in proptest::collection::vec(
@@ -216,7 +212,7 @@ mod tests {
             )
         ) {
             if let Ok(run) = run(&words.join(" ")) {
-                if let Ok(policy) = run.policy() {
+                if let Ok(policy) = run.terms.policy() {
                     prop_assert!(policy.back_off_min <= policy.back_off_max);
                     prop_assert!(policy.stable_after >= policy.back_off_min);
                 }

@@ -5,7 +5,7 @@
 use crate::machine::{Failover, Slot};
 use crate::policy::{requeue_pause, Policy, Time};
 use crate::report::{Next, Report, Why};
-use crate::state::{ending_of, Action, Answer, Dead, Ending, Exit, State, Worker, USAGE};
+use crate::state::{ending_of, Action, Answer, Dead, Ending, Exit, Role, State, Worker, USAGE};
 
 impl Slot {
     pub(crate) fn orphan(&mut self, worker: Worker, now: Time) -> (State, Vec<Action>) {
@@ -109,7 +109,7 @@ impl Slot {
             next,
         }));
         match &state {
-            State::Starting => actions.push(Action::Spawn),
+            State::Starting => actions.extend(self.start().1),
             State::Off | State::GaveUp(_) => actions.push(Action::Forget),
             _ => {}
         }
@@ -121,7 +121,8 @@ impl Slot {
         if self.stopping {
             return (State::Off, Next::Nothing);
         }
-        self.failover = Some(Failover {
+        let urgent = self.role == Role::Active;
+        self.failover = urgent.then_some(Failover {
             dead: dead.worker,
             seen: dead.seen,
             requeued: now,
@@ -133,9 +134,16 @@ impl Slot {
         if dead.too_many {
             return (State::GaveUp(Why::TooOften), Next::GaveUp(Why::TooOften));
         }
-        if dead.at_once {
+        if dead.at_once && urgent {
             self.failures = 0;
             return (State::Starting, Next::Now);
+        }
+        if dead.at_once {
+            // Whoever was promoted in its place has the processors for himself at first.
+            self.failures = 0;
+            let (pause, failures) = (policy.back_off_min, 0);
+            let until = now + pause;
+            return (State::Backoff { until }, Next::In { pause, failures });
         }
         self.back_off(now, chance, policy)
     }

@@ -9,24 +9,29 @@
 //! | Ending | terminate | Ending | Kill |
 //! | Ending | every slot is at rest, or patience is over | finished | |
 //!
-//! A slot is at rest in Off and GaveUp. A device whose every slot was given up
-//! is failed: the supervisor stays, says so, and the kernel keeps the requests.
+//! A slot is at rest in Off and GaveUp. A device whose every active slot was given
+//! up, or is stuck in the kernel, is failed: the supervisor stays and says so, and
+//! its I/O waits in the kernel or fails, as the operator decided.
+//!
+//! Who stands in for whom is in [`crate::roles`]; replacing workers that are well,
+//! in [`crate::rolling`].
 
 use crate::exit;
 use crate::machine::Slot;
-use crate::policy::{Policy, Time};
-use crate::state::{Action, Ending, Event, State, Worker};
+use crate::policy::{Policy, Time, Verdict};
+use crate::rolling::Rolling;
+use crate::state::{Action, Ending, Event, Role, State, Worker};
 
 /// What the device as a whole is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// Every slot has a worker that is ready.
+    /// Every active slot has a worker that is ready.
     Served,
     /// Some have.
     Degraded,
     /// None has, but one is to come.
     Unserved,
-    /// Every slot was given up.
+    /// Every active slot was given up, or its worker is stuck in the kernel.
     Failed,
     /// The end was ordered.
     Ending,
@@ -65,34 +70,46 @@ enum Phase {
 /// The slots of one device.
 #[derive(Clone, Debug)]
 pub struct Group {
-    policy: Policy,
-    slots: Vec<Slot>,
-    /// Slots from here on belong to workers of an earlier supervisor that had more.
-    wanted: usize,
+    pub(crate) policy: Policy,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) rolling: Rolling,
     phase: Phase,
+    /// Since when the device has been failed, and whether its I/O was made to fail.
+    failed: Option<Time>,
+    io_fails: bool,
 }
 
 impl Group {
-    /// A group of `wanted` slots, and as many `surplus` ones that are only to end.
-    pub fn new(policy: Policy, wanted: usize, surplus: usize) -> Group {
-        let mut slots = vec![Slot::default(); wanted];
-        slots.resize(wanted + surplus, Slot::surplus());
+    /// A group with one slot for each role.
+    pub fn new(policy: Policy, roles: &[Role]) -> Group {
         Group {
             policy,
-            slots,
-            wanted,
+            slots: roles.iter().map(|role| Slot::new(*role)).collect(),
+            rolling: Rolling::default(),
             phase: Phase::Running,
+            failed: None,
+            io_fails: false,
         }
     }
 
-    /// All slots, surplus ones last.
+    /// All slots.
     pub fn slots(&self) -> &[Slot] {
         &self.slots
     }
 
+    /// What the operator decided.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The operator changed his mind. Takes effect from the next event on.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// How many slots there are to be served.
     pub fn wanted(&self) -> usize {
-        self.wanted
+        self.count(Role::Active, |_| true)
     }
 
     /// Whether the end was ordered.
@@ -100,27 +117,44 @@ impl Group {
         self.phase != Phase::Running
     }
 
-    /// How many workers are ready.
+    /// How many workers serve.
     pub fn ready(&self) -> usize {
-        self.count(|state| matches!(state, State::Ready { .. }))
+        self.count(Role::Active, |slot| {
+            matches!(slot.state(), State::Ready { parked: false, .. })
+        })
+    }
+
+    /// How many standbys there are to be, and how many are ready.
+    pub fn standbys(&self) -> (usize, usize) {
+        let wanted = self.count(Role::Standby, |_| true);
+        (wanted, self.count(Role::Standby, Slot::is_parked))
     }
 
     /// How many slots were given up.
     pub fn given_up(&self) -> usize {
-        self.count(|state| matches!(state, State::GaveUp(_)))
+        let given_up = |slot: &&Slot| matches!(slot.state(), State::GaveUp(_));
+        self.slots.iter().filter(given_up).count()
     }
 
-    fn count(&self, which: impl Fn(&State) -> bool) -> usize {
-        let wanted = self.slots.iter().take(self.wanted);
-        wanted.filter(|slot| which(slot.state())).count()
+    /// Whether the I/O of this device was made to fail.
+    pub fn io_fails(&self) -> bool {
+        self.io_fails
+    }
+
+    fn count(&self, role: Role, which: impl Fn(&Slot) -> bool) -> usize {
+        let slots = self.slots.iter().filter(|slot| slot.role() == role);
+        slots.filter(|slot| which(slot)).count()
     }
 
     /// What the device as a whole is.
     pub fn health(&self) -> Health {
+        let lost = self.count(Role::Active, |slot| {
+            matches!(slot.state(), State::GaveUp(_) | State::Wedged(_))
+        });
         match self.ready() {
             _ if self.ending() => Health::Ending,
-            ready if ready == self.wanted => Health::Served,
-            0 if self.given_up() == self.wanted => Health::Failed,
+            ready if ready == self.wanted() => Health::Served,
+            0 if lost == self.wanted() => Health::Failed,
             0 => Health::Unserved,
             _ => Health::Degraded,
         }
@@ -136,7 +170,7 @@ impl Group {
     /// When the next `Tick` is due.
     pub fn deadline(&self) -> Option<Time> {
         let patience = match self.phase {
-            Phase::Running => None,
+            Phase::Running => self.verdict_at(),
             Phase::Ending { patience, .. } => Some(patience),
         };
         let slots = self.slots.iter();
@@ -146,8 +180,32 @@ impl Group {
             .min()
     }
 
+    /// When the I/O of this device is to fail.
+    fn verdict_at(&self) -> Option<Time> {
+        match self.policy.verdict {
+            Verdict::FailAfter(time) if !self.io_fails => Some(self.failed? + time),
+            _ => None,
+        }
+    }
+
     /// Something happened to one slot. Actions are (slot, what), in order.
     pub fn step(
+        &mut self,
+        slot: usize,
+        event: Event,
+        now: Time,
+        chance: u64,
+    ) -> Vec<(usize, Action)> {
+        let mut all = self.stand_in_for(slot, &event, now);
+        all.extend(self.step_one(slot, event, now, chance));
+        all.extend(self.fill_vacancies(now));
+        all.extend(self.roll(now));
+        all.extend(self.judge(now));
+        all
+    }
+
+    /// The same without what follows for other slots, but for the end of all.
+    pub(crate) fn step_one(
         &mut self,
         slot: usize,
         event: Event,
@@ -174,15 +232,36 @@ impl Group {
         all
     }
 
+    /// Has I/O fail when the device has been failed for long enough, and wait again
+    /// when somebody is to serve it after all.
+    fn judge(&mut self, now: Time) -> Option<(usize, Action)> {
+        if self.health() == Health::Failed {
+            self.failed.get_or_insert(now);
+        } else {
+            self.failed = None;
+            if std::mem::take(&mut self.io_fails) {
+                return Some((0, Action::HoldIo));
+            }
+        }
+        if self.verdict_at().is_some_and(|at| now >= at) && !self.ending() {
+            self.io_fails = true;
+            return Some((0, Action::FailIo));
+        }
+        None
+    }
+
     /// Time went by, for every slot.
     pub fn tick(&mut self, now: Time, mut chance: impl FnMut() -> u64) -> Vec<(usize, Action)> {
         let due = |slot: &Slot| slot.deadline(&self.policy).is_some_and(|at| now >= at);
         let due: Vec<usize> = (0..self.slots.len())
             .filter(|slot| due(&self.slots[*slot]))
             .collect();
-        due.into_iter()
+        let mut all: Vec<_> = due
+            .into_iter()
             .flat_map(|slot| self.step(slot, Event::Tick, now, chance()))
-            .collect()
+            .collect();
+        all.extend(self.judge(now));
+        all
     }
 
     /// The operator wants the end: in peace the first time, at once the second.
@@ -191,8 +270,16 @@ impl Group {
             Phase::Running => self.end(Ending::Asked, now),
             Phase::Ending { patience, .. } => {
                 *patience = (*patience).min(now + self.policy.kill_patience);
-                self.all(Event::Kill, now)
+                self.all(&Event::Kill, now)
             }
+        }
+    }
+
+    /// There is nothing left to serve.
+    pub(crate) fn finish(&mut self, ending: Ending, now: Time) -> Vec<(usize, Action)> {
+        match self.ending() {
+            true => Vec::new(),
+            false => self.end(ending, now),
         }
     }
 
@@ -201,12 +288,12 @@ impl Group {
             ending,
             patience: now + self.policy.drain_timeout + self.policy.kill_patience,
         };
-        self.all(Event::Drain, now)
+        self.all(&Event::Drain, now)
     }
 
-    fn all(&mut self, event: Event, now: Time) -> Vec<(usize, Action)> {
+    fn all(&mut self, event: &Event, now: Time) -> Vec<(usize, Action)> {
         (0..self.slots.len())
-            .flat_map(|slot| self.step(slot, event.clone(), now, 0))
+            .flat_map(|slot| self.step_one(slot, event.clone(), now, 0))
             .collect()
     }
 

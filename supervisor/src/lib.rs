@@ -13,9 +13,12 @@
 //! the next.
 //!
 //! Policy is pure and has no process in it: [`state`], [`machine`], [`group`],
-//! [`policy`], [`report`]. The rest does what they say.
+//! [`roles`], [`policy`], [`report`]. The rest does what they say.
 
 pub mod cli;
+pub mod client;
+pub mod config;
+pub mod control;
 mod death;
 pub mod device;
 pub mod exit;
@@ -23,15 +26,22 @@ pub mod group;
 pub mod harden;
 pub mod logging;
 pub mod machine;
+pub mod manual;
+pub mod metrics;
 pub mod notify;
 pub mod policy;
 pub mod prepare;
 mod process;
 pub mod report;
+pub mod roles;
+mod rolling;
 pub mod signals;
 pub mod slots;
+pub mod source;
 pub mod spawn;
 pub mod state;
 pub mod status;
 pub mod supervise;
 mod sys;
+pub mod terms;
+pub mod unit;

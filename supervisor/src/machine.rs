@@ -2,45 +2,16 @@
 //! The life of one worker slot: (state, event) → (state, actions). Pure: no
 //! process, no clock, no randomness of its own.
 //!
-//! A slot is a place for one worker at a time. What happens to it:
+//! The table is in `docs/supervisor.md`; a test holds the two together. A pair
+//! that is not in it changes nothing: it is an event that came too late.
 //!
-//! | State | Event | Next state | Actions |
-//! |---|---|---|---|
-//! | Off | Start | Starting | spawn |
-//! | Off, Starting | Adopt, was ready | Ready | |
-//! | Off, Starting | Adopt, was not ready yet | Spawned | |
-//! | Off, stopping | Adopt | Draining | SIGTERM |
-//! | Off | Orphan (died unwatched) | Dead | requeue its token |
-//! | Starting | Spawned | Spawned | |
-//! | Starting | SpawnFailed, Blocked | Backoff, or GaveUp | |
-//! | Spawned | Ready | Ready | |
-//! | Spawned, adopted | Tick, has lived for `stable_after` | Ready | |
-//! | Spawned, Ready | Drain | Draining | SIGTERM |
-//! | Spawned, Ready, Draining | Kill | Draining, killed | SIGKILL |
-//! | Draining | Tick, `drain_timeout` is over | Draining, killed | SIGKILL |
-//! | Spawned, Ready, Draining | Died | Dead | requeue its token; device gone or reset: end all |
-//! | Dead | Answer Busy, Failed | Dead | reap; requeue again after a pause |
-//! | Dead | Answer Done, stopping | Off | reap, forget |
-//! | Dead | Answer NotSetUp, Gone | Off | reap, forget, end all |
-//! | Dead | Answer Done, usage error or too many deaths | GaveUp | reap, forget |
-//! | Dead | Answer Done, it had been stable | Starting | reap, spawn |
-//! | Dead | Answer Done, it had not | Backoff | reap |
-//! | Backoff | Tick, the pause is over | Starting | spawn |
-//! | Backoff | Drain, Kill | Off | forget |
-//! | Dead, Starting | Drain, Kill | the same, stopping | |
-//!
-//! Every other pair changes nothing: it is an event that came too late.
-//!
-//! Rules 1 to 3 are the row of Dead: nothing leaves it before the device has
-//! taken the dead worker's token back, so that a slot never has two generations
-//! of writers; and nothing but Dead follows a worker's death.
-//!
-//! Later states have their place: Suspect and Fenced between Ready and Dead,
-//! Wedged for what SIGKILL does not end, a standby beside Ready.
+//! Rules 1 to 3 are the row of Dead ([`crate::death`]): nothing leaves it before
+//! the device has taken the dead worker's token back, so that a slot never has
+//! two generations of writers; and nothing but Dead follows a worker's life.
 
 use crate::policy::{Policy, Tally, Time};
 use crate::report::{Next, Report, Why};
-use crate::state::{Action, Event, State, Worker};
+use crate::state::{Action, Event, Hang, Role, Shot, State, Worker};
 
 /// How far the replacement of a dead worker has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,19 +26,24 @@ pub(crate) struct Failover {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
     state: State,
+    /// What it is for.
+    pub(crate) role: Role,
     /// Nothing is to be started here again.
     pub(crate) stopping: bool,
     /// Failures in a row.
     pub(crate) failures: u32,
+    /// Workers started here.
+    pub(crate) spawns: u64,
     pub(crate) deaths: Tally,
     pub(crate) failover: Option<Failover>,
 }
 
 impl Slot {
-    /// A slot where nobody is to be started: whoever is found in it has to leave.
-    pub fn surplus() -> Slot {
+    /// An empty slot with this role. Who is found in a spare one has to leave.
+    pub fn new(role: Role) -> Slot {
         Slot {
-            stopping: true,
+            role,
+            stopping: role == Role::Spare,
             ..Slot::default()
         }
     }
@@ -77,9 +53,19 @@ impl Slot {
         &self.state
     }
 
+    /// What it is for.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
     /// Failures in a row.
     pub fn failures(&self) -> u32 {
         self.failures
+    }
+
+    /// Workers this supervisor has started here.
+    pub fn spawns(&self) -> u64 {
+        self.spawns
     }
 
     /// The living worker, if there is one.
@@ -87,7 +73,9 @@ impl Slot {
         match &self.state {
             State::Spawned { worker, .. }
             | State::Ready { worker, .. }
-            | State::Draining { worker, .. } => Some(*worker),
+            | State::Draining { worker, .. }
+            | State::Suspect { worker, .. } => Some(*worker),
+            State::Fenced(shot) | State::Wedged(shot) => Some(shot.worker),
             _ => None,
         }
     }
@@ -100,6 +88,17 @@ impl Slot {
         }
     }
 
+    /// Whether a worker waits here to be promoted.
+    pub fn is_parked(&self) -> bool {
+        matches!(self.state, State::Ready { parked: true, .. })
+    }
+
+    /// Whether a death now would have its successor start at once.
+    pub fn is_stable(&self, now: Time, policy: &Policy) -> bool {
+        matches!(&self.state, State::Ready { since, .. }
+            if now.saturating_sub(*since) >= policy.stable_after)
+    }
+
     /// When the next `Tick` is due.
     pub fn deadline(&self, policy: &Policy) -> Option<Time> {
         match &self.state {
@@ -108,7 +107,10 @@ impl Slot {
                 adopted: true,
                 ..
             } => Some(*since + policy.stable_after),
-            State::Draining { kill_at, .. } => *kill_at,
+            State::Spawned { since, .. } => Some(*since + policy.start_timeout),
+            State::Ready { beat, .. } => Some((*beat)? + policy.heartbeat?),
+            State::Draining { kill_at, .. } | State::Suspect { kill_at, .. } => Some(*kill_at),
+            State::Fenced(shot) => Some(shot.since + policy.kill_patience),
             State::Dead(dead) => dead.retry,
             State::Backoff { until } => Some(*until),
             _ => None,
@@ -126,13 +128,26 @@ impl Slot {
         if matches!(event, Event::Drain | Event::Kill) {
             self.stopping = true;
         }
+        let stable = self.is_stable(now, policy);
+        let due = self.deadline(policy).is_some_and(|at| now >= at);
         let state = std::mem::replace(&mut self.state, State::Off);
         let actions;
         (self.state, actions) = match (state, event) {
-            (State::Off, Event::Start) if !self.stopping => (State::Starting, vec![Action::Spawn]),
-            (State::Off | State::Starting, Event::Adopt { worker, ready }) => {
-                self.adopt(worker, ready, now, policy)
+            (State::Off, Event::Start) if !self.stopping => self.start(),
+            (State::GaveUp(_), Event::Revive) if !self.stopping => {
+                self.deaths = Tally::default();
+                self.failures = 0;
+                self.start()
             }
+            (
+                State::Off | State::Starting,
+                Event::Adopt {
+                    worker,
+                    ready,
+                    parked,
+                    beats,
+                },
+            ) => self.adopt(worker, ready, parked, beats, now, policy),
             (State::Off, Event::Orphan(worker)) => self.orphan(worker, now),
             (State::Starting, Event::Spawned(worker)) => self.spawned(worker, now, policy),
             (State::Starting, Event::SpawnFailed(error)) => {
@@ -144,59 +159,98 @@ impl Slot {
                 let report = |next| Report::Blocked { next };
                 self.pause(false, now, chance, policy, report)
             }
-            (State::Spawned { worker, since, .. }, Event::Ready) => {
-                self.ready(worker, since, now, false)
+            (spawned @ State::Spawned { .. }, Event::Ready) => self.ready(spawned, now, false),
+            (spawned @ State::Spawned { adopted: true, .. }, Event::Tick) if due => {
+                self.ready(spawned, now, true)
+            }
+            (State::Spawned { worker, .. }, Event::Tick) if due => {
+                suspect(worker, Hang::NotReady, false, now, policy)
+            }
+            (State::Ready { worker, .. }, Event::Tick) if due => {
+                suspect(worker, Hang::Silent, stable, now, policy)
             }
             (
-                State::Spawned {
+                State::Ready {
+                    worker,
+                    parked: false,
+                    ..
+                },
+                Event::Hung(hang),
+            ) => suspect(worker, hang, stable, now, policy),
+            (
+                State::Ready {
                     worker,
                     since,
-                    adopted,
+                    parked,
+                    ..
                 },
-                Event::Tick,
-            ) if adopted && now >= since + policy.stable_after => {
-                self.ready(worker, since, now, true)
+                Event::Beat,
+            ) => {
+                let beat = Some(now);
+                let state = State::Ready {
+                    worker,
+                    since,
+                    parked,
+                    beat,
+                };
+                (state, Vec::new())
             }
+            (
+                State::Ready {
+                    worker,
+                    parked: true,
+                    beat,
+                    ..
+                },
+                Event::Promote(instead),
+            ) => promote(worker, beat, instead, now),
             (State::Spawned { worker, .. } | State::Ready { worker, .. }, Event::Drain) => {
                 drain(worker, now, policy)
             }
             (
                 State::Spawned { worker, .. }
                 | State::Ready { worker, .. }
-                | State::Draining {
-                    worker,
-                    kill_at: Some(_),
-                },
+                | State::Draining { worker, .. },
                 Event::Kill,
-            ) => kill(worker, false),
-            (
-                State::Draining {
-                    worker,
-                    kill_at: Some(at),
-                },
-                Event::Tick,
-            ) if now >= at => kill(worker, true),
+            ) => kill(worker, false, false, now),
+            (State::Suspect { worker, stable, .. }, Event::Kill) => {
+                kill(worker, false, stable, now)
+            }
+            (State::Draining { worker, .. }, Event::Tick) if due => kill(worker, true, false, now),
+            (State::Suspect { worker, stable, .. }, Event::Tick) if due => {
+                kill(worker, true, stable, now)
+            }
+            (State::Fenced(shot), Event::Tick) if due => {
+                let report = Report::Wedged {
+                    worker: shot.worker,
+                    after: now.saturating_sub(shot.since),
+                };
+                (State::Wedged(shot), vec![Action::Report(report)])
+            }
             (State::Spawned { worker, since, .. }, Event::Died(exit)) => {
                 self.died(worker, exit, Some(since), false, now, policy)
             }
-            (State::Ready { worker, since }, Event::Died(exit)) => {
-                let stable = now.saturating_sub(since) >= policy.stable_after;
+            (State::Ready { worker, since, .. }, Event::Died(exit)) => {
                 self.died(worker, exit, Some(since), stable, now, policy)
             }
             (State::Draining { worker, .. }, Event::Died(exit)) => {
                 self.died(worker, exit, None, false, now, policy)
             }
+            (State::Suspect { worker, stable, .. }, Event::Died(exit)) => {
+                self.died(worker, exit, None, stable, now, policy)
+            }
+            (State::Fenced(shot) | State::Wedged(shot), Event::Died(exit)) => {
+                self.died(shot.worker, exit, None, shot.stable, now, policy)
+            }
             (State::Dead(dead), Event::Answer(answer)) => {
                 self.answered(dead, answer, now, chance, policy)
             }
-            (State::Dead(mut dead), Event::Tick) if dead.retry.is_some_and(|at| now >= at) => {
+            (State::Dead(mut dead), Event::Tick) if due => {
                 dead.retry = None;
                 let ask = Action::Requeue(dead.worker);
                 (State::Dead(dead), vec![ask])
             }
-            (State::Backoff { until }, Event::Tick) if now >= until => {
-                (State::Starting, vec![Action::Spawn])
-            }
+            (State::Backoff { .. }, Event::Tick) if due => self.start(),
             (State::Backoff { .. }, Event::Drain | Event::Kill) => {
                 (State::Off, vec![Action::Forget])
             }
@@ -205,57 +259,87 @@ impl Slot {
         (self, actions)
     }
 
+    pub(crate) fn start(&mut self) -> (State, Vec<Action>) {
+        let parked = self.role != Role::Active;
+        (State::Starting, vec![Action::Spawn { parked }])
+    }
+
     fn adopt(
         &self,
         worker: Worker,
         ready: bool,
+        parked: bool,
+        beats: bool,
         now: Time,
         policy: &Policy,
     ) -> (State, Vec<Action>) {
-        let mut actions = vec![Action::Report(Report::Adopted { worker, ready })];
+        let mut actions = vec![Action::Report(Report::Adopted {
+            worker,
+            ready,
+            parked,
+        })];
         if self.stopping {
             let (state, more) = drain(worker, now, policy);
             actions.extend(more);
             return (state, actions);
         }
         let state = if ready {
-            State::Ready { worker, since: now }
+            State::Ready {
+                worker,
+                since: now,
+                parked,
+                beat: beats.then_some(now),
+            }
         } else {
             State::Spawned {
                 worker,
                 since: now,
                 adopted: true,
+                parked,
+                beats,
             }
         };
         (state, actions)
     }
 
     fn spawned(&mut self, worker: Worker, now: Time, policy: &Policy) -> (State, Vec<Action>) {
+        self.spawns += 1;
         if self.stopping {
             return drain(worker, now, policy);
         }
         if let Some(failover) = &mut self.failover {
             failover.spawned = Some(now);
         }
+        let parked = self.role != Role::Active;
         let state = State::Spawned {
             worker,
             since: now,
             adopted: false,
+            parked,
+            beats: policy.heartbeat.is_some(),
         };
-        (state, vec![Action::Report(Report::Spawned { worker })])
+        (
+            state,
+            vec![Action::Report(Report::Spawned { worker, parked })],
+        )
     }
 
-    fn ready(
-        &mut self,
-        worker: Worker,
-        since: Time,
-        now: Time,
-        assumed: bool,
-    ) -> (State, Vec<Action>) {
+    fn ready(&mut self, spawned: State, now: Time, assumed: bool) -> (State, Vec<Action>) {
+        let State::Spawned {
+            worker,
+            since,
+            parked,
+            beats,
+            ..
+        } = spawned
+        else {
+            return (spawned, Vec::new());
+        };
         let after = now.saturating_sub(since);
         let mut actions = vec![Action::Report(Report::Ready {
             worker,
             after,
+            parked,
             assumed,
         })];
         if let Some(failover) = self.failover.take() {
@@ -268,7 +352,13 @@ impl Slot {
                 ready: from(now),
             }));
         }
-        (State::Ready { worker, since: now }, actions)
+        let state = State::Ready {
+            worker,
+            since: now,
+            parked,
+            beat: beats.then_some(now),
+        };
+        (state, actions)
     }
 
     pub(crate) fn back_off(&mut self, now: Time, chance: u64, policy: &Policy) -> (State, Next) {
@@ -303,10 +393,29 @@ impl Slot {
     }
 }
 
+fn promote(
+    worker: Worker,
+    beat: Option<Time>,
+    instead: Option<(Worker, Time)>,
+    now: Time,
+) -> (State, Vec<Action>) {
+    let state = State::Ready {
+        worker,
+        since: now,
+        parked: false,
+        beat: beat.map(|_| now),
+    };
+    let report = Report::Promoted {
+        worker,
+        instead: instead.map(|(dead, seen)| (dead, now.saturating_sub(seen))),
+    };
+    (state, vec![Action::Promote(worker), Action::Report(report)])
+}
+
 fn drain(worker: Worker, now: Time, policy: &Policy) -> (State, Vec<Action>) {
     let state = State::Draining {
         worker,
-        kill_at: Some(now + policy.drain_timeout),
+        kill_at: now + policy.drain_timeout,
     };
     let report = Report::Draining {
         worker,
@@ -318,11 +427,36 @@ fn drain(worker: Worker, now: Time, policy: &Policy) -> (State, Vec<Action>) {
     )
 }
 
-fn kill(worker: Worker, overdue: bool) -> (State, Vec<Action>) {
-    let state = State::Draining {
+fn suspect(
+    worker: Worker,
+    hang: Hang,
+    stable: bool,
+    now: Time,
+    policy: &Policy,
+) -> (State, Vec<Action>) {
+    let state = State::Suspect {
         worker,
-        kill_at: None,
+        hang,
+        kill_at: now + policy.fence_after,
+        stable,
     };
+    let report = Report::Suspect {
+        worker,
+        hang,
+        timeout: policy.fence_after,
+    };
+    (
+        state,
+        vec![Action::Terminate(worker), Action::Report(report)],
+    )
+}
+
+fn kill(worker: Worker, overdue: bool, stable: bool, now: Time) -> (State, Vec<Action>) {
+    let state = State::Fenced(Shot {
+        worker,
+        since: now,
+        stable,
+    });
     let report = Report::Killed { worker, overdue };
     (state, vec![Action::Kill(worker), Action::Report(report)])
 }

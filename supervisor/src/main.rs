@@ -1,18 +1,29 @@
 // SPDX-License-Identifier: MIT
 //! `abuse-supervisor`: parse, run, exit status.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use abuse_supervisor::cli::{Cli, Run, Verb};
-use abuse_supervisor::exit::{Failure, USAGE};
-use abuse_supervisor::slots::Slots;
-use abuse_supervisor::supervise::{Plan, Supervisor};
-use abuse_supervisor::{harden, logging, prepare, spawn};
+use abuse_supervisor::config::{self, Wanted};
+use abuse_supervisor::exit::{Failure, OK};
+use abuse_supervisor::source::{self, Machine};
+use abuse_supervisor::supervise::Supervisor;
+use abuse_supervisor::{client, harden, logging, manual};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let Verb::Run(options) = Cli::parse().verb;
-    match run(&options) {
+    let done = match &Cli::parse().verb {
+        Verb::Run(options) => run(options),
+        Verb::Check(options) => config::read(&options.file).map(|_| OK),
+        Verb::Status(options) => client::status(options).and_then(|text| print(text.as_bytes())),
+        Verb::Restart(options) => client::restart(options).map(|()| OK),
+        Verb::Drain(options) => client::drain(options).map(|()| OK),
+        Verb::Reload(options) => client::reload(options).map(|()| OK),
+        Verb::Man { dir } => manual::write(dir).map(|()| OK),
+        Verb::Completions { shell } => print(&manual::completions(*shell)),
+    };
+    match done {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             let text = failure.error.chain().map(ToString::to_string);
@@ -28,29 +39,23 @@ fn main() -> ExitCode {
     }
 }
 
+fn print(text: &[u8]) -> Result<u8, Failure> {
+    let mut out = std::io::stdout().lock();
+    let done = out.write_all(text).and_then(|()| out.flush());
+    done.map_err(anyhow::Error::from)?;
+    Ok(OK)
+}
+
 fn run(options: &Run) -> Result<u8, Failure> {
-    let policy = options.policy()?;
-    let setup = prepare::parse(&options.setup)?;
-    let program = options.command.first().cloned().unwrap_or_default();
-    if !spawn::program_exists(&program) {
-        return Err(Failure::new(
-            USAGE,
-            anyhow::anyhow!("{}: there is no such program", program.to_string_lossy()),
-        ));
-    }
-    let device = prepare::open(&options.device)?;
-    let node = device.control_path();
-    let name = format!("abctl{}", device.number());
-    let slots = Slots::open(&options.runtime_dir, &name)?;
+    let wanted = match &options.config {
+        Some(file) => config::read(file)?,
+        None => vec![Wanted::of(options)?],
+    };
+    let source = Machine {
+        runtime_dir: options.runtime.runtime_dir.clone(),
+    };
+    let opened = source::open(&source, wanted)?;
     logging::start(logging::Target::choose(options.syslog))?;
     harden::all();
-    prepare::set_up(&device, setup.as_ref())?;
-    let plan = Plan {
-        name,
-        command: spawn::with_control_node(&options.command, &node),
-        workers: options.workers.into(),
-        policy,
-    };
-    let finished = Supervisor::start(plan, slots, device)?.run()?;
-    Ok(finished.status())
+    Ok(Supervisor::start(source, opened, options.config.clone())?.run()?)
 }

@@ -35,6 +35,8 @@ pub struct Message {
     pub pid: u32,
     /// It says READY=1.
     pub ready: bool,
+    /// It says WATCHDOG=1.
+    pub alive: bool,
 }
 
 impl Inbox {
@@ -87,10 +89,10 @@ impl Inbox {
                 _ => None,
             })
         });
-        let ready = text
-            .get(..bytes)
-            .is_some_and(|text| text.split(|byte| *byte == b'\n').any(|l| l == b"READY=1"));
-        Ok(sender.map(|pid| Message { pid, ready }))
+        let text = text.get(..bytes).unwrap_or_default();
+        let says = |word: &[u8]| text.split(|byte| *byte == b'\n').any(|line| line == word);
+        let (ready, alive) = (says(b"READY=1"), says(b"WATCHDOG=1"));
+        Ok(sender.map(|pid| Message { pid, ready, alive }))
     }
 }
 
@@ -151,10 +153,28 @@ impl Manager {
         }
     }
 
+    /// Whether READY=1 was said.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
     /// STATUS=, when it changed.
     pub fn status(&mut self, status: String) {
         if self.status != status && self.send(&format!("STATUS={status}")) {
             self.status = status;
+        }
+    }
+
+    /// RELOADING=1, with the time systemd wants to know; READY=1 follows, when that is over.
+    /// Nothing, before it was ready for the first time.
+    pub fn reloading(&mut self) {
+        if !self.ready {
+            return;
+        }
+        if let Ok(now) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC) {
+            let usec = now.tv_sec() * 1_000_000 + now.tv_nsec() / 1000;
+            self.send(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"));
+            self.ready = false;
         }
     }
 
@@ -191,7 +211,11 @@ mod tests {
         let me = std::process::id();
         let messages = inbox.receive().unwrap();
         std::fs::remove_file(&dir).unwrap();
-        let all = [true, false].map(|ready| Message { pid: me, ready });
+        let all = [true, false].map(|ready| Message {
+            pid: me,
+            ready,
+            alive: false,
+        });
         assert_eq!(messages, all);
     }
 

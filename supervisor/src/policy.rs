@@ -38,9 +38,29 @@ pub struct Policy {
     pub give_up: Option<GiveUp>,
     /// How long a worker may take to finish what it has after SIGTERM.
     pub drain_timeout: Duration,
-    /// How long a worker may take to die after SIGKILL before the supervisor
-    /// ends without it.
+    /// How long a worker may take to die after SIGKILL before it counts as stuck
+    /// in the kernel, and before a supervisor that ends does so without it.
     pub kill_patience: Duration,
+    /// How long a worker may take to say that it is ready.
+    pub start_timeout: Duration,
+    /// A worker says WATCHDOG=1 at least this often; `None`: it need not.
+    pub heartbeat: Option<Duration>,
+    /// No request is held, or left lying, for longer; `None`: for ever.
+    pub request_timeout: Option<Duration>,
+    /// How long a worker that hangs has between SIGTERM and SIGKILL.
+    pub fence_after: Duration,
+    /// What becomes of I/O when every worker was given up or is stuck.
+    pub verdict: Verdict,
+}
+
+/// What becomes of I/O that nobody will serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    /// It waits for an operator.
+    #[default]
+    Hold,
+    /// It waits for so long, and then fails.
+    FailAfter(Duration),
 }
 
 /// A slot with more than `intensity` deaths within `period` is given up.
@@ -61,6 +81,11 @@ impl Default for Policy {
             give_up: None,
             drain_timeout: Duration::from_secs(30),
             kill_patience: Duration::from_secs(10),
+            start_timeout: Duration::from_secs(90),
+            heartbeat: None,
+            request_timeout: None,
+            fence_after: Duration::from_secs(2),
+            verdict: Verdict::Hold,
         }
     }
 }

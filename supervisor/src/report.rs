@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::Level;
 
-use crate::state::{Exit, Worker, USAGE};
+use crate::state::{Exit, Hang, Worker, USAGE};
 
 /// Why a slot was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub enum Report {
     Spawned {
         /// The process.
         worker: Worker,
+        /// As a standby.
+        parked: bool,
     },
     /// A start failed.
     SpawnFailed {
@@ -63,13 +65,17 @@ pub enum Report {
         worker: Worker,
         /// It is known to be ready.
         ready: bool,
+        /// It is a standby.
+        parked: bool,
     },
-    /// A worker serves.
+    /// A worker serves, or stands by.
     Ready {
         /// The process.
         worker: Worker,
         /// So long after it was started or adopted.
         after: Duration,
+        /// It is a standby.
+        parked: bool,
         /// It never said so, but has lived for long enough.
         assumed: bool,
     },
@@ -86,6 +92,36 @@ pub enum Report {
         /// Until it was ready.
         ready: Duration,
     },
+    /// A standby was told to serve.
+    Promoted {
+        /// The process.
+        worker: Worker,
+        /// Whose place it takes, and how long after that death was seen.
+        instead: Option<(Worker, Duration)>,
+    },
+    /// A worker that lives does not do its work.
+    Suspect {
+        /// The process.
+        worker: Worker,
+        /// What is wrong with it.
+        hang: Hang,
+        /// When SIGKILL follows.
+        timeout: Duration,
+    },
+    /// SIGKILL does not end a worker.
+    Wedged {
+        /// The process.
+        worker: Worker,
+        /// So long after SIGKILL.
+        after: Duration,
+    },
+    /// A rolling restart is over.
+    Rolled {
+        /// Workers that were replaced.
+        replaced: usize,
+    },
+    /// A rolling restart was given up: the new worker does not become ready.
+    RollingFailed,
     /// A worker died, and the device took its token back.
     Died {
         /// The process.
@@ -128,7 +164,11 @@ impl Report {
     /// How loud it is.
     pub fn level(&self) -> Level {
         match self {
-            Report::SpawnFailed { .. } | Report::Held { .. } => Level::Error,
+            Report::SpawnFailed { .. }
+            | Report::Held { .. }
+            | Report::Wedged { .. }
+            | Report::RollingFailed => Level::Error,
+            Report::Suspect { .. } => Level::Warn,
             Report::Died { next, .. } => match next {
                 Next::GaveUp(_) => Level::Error,
                 Next::Nothing => Level::Info,
@@ -162,6 +202,20 @@ impl fmt::Display for Exit {
     }
 }
 
+impl fmt::Display for Hang {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Hang::NotReady => "it has not said that it is ready (--start-timeout)",
+            Hang::Silent => "it gives no sign of life any more (--heartbeat)",
+            Hang::Holds => "it has held a request for too long (--request-timeout)",
+            Hang::TakesNothing => {
+                "requests wait that it does not take, although it said that it is ready \
+                 (--request-timeout)"
+            }
+        })
+    }
+}
+
 impl fmt::Display for Next {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -187,10 +241,12 @@ impl fmt::Display for Next {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Report::Spawned { worker } => write!(
+            Report::Spawned { worker, parked } => write!(
                 f,
-                "worker {} started as owner {:#018x}, not ready yet",
-                worker.pid, worker.token
+                "worker {} started{} as owner {:#018x}, not ready yet",
+                worker.pid,
+                if *parked { " as a standby" } else { "" },
+                worker.token
             ),
             Report::SpawnFailed { error, next } => {
                 write!(f, "no worker could be started: {error}; {next}")
@@ -200,17 +256,29 @@ impl fmt::Display for Report {
                 "no worker started, because a process that the last one left behind still \
                  holds the slot's lock; {next}"
             ),
-            Report::Adopted { worker, ready } => write!(
+            Report::Adopted {
+                worker,
+                ready,
+                parked,
+            } => write!(
                 f,
-                "worker {} of an earlier supervisor is alive and adopted, {}",
+                "{} {} of an earlier supervisor is alive and adopted, {}",
+                if *parked { "standby" } else { "worker" },
                 worker.pid,
                 if *ready { "ready" } else { "not ready yet" }
             ),
             Report::Ready {
                 worker,
                 after,
+                parked,
                 assumed: false,
-            } => write!(f, "worker {} is ready after {}", worker.pid, short(*after)),
+            } => write!(
+                f,
+                "{} {} is ready after {}",
+                if *parked { "standby" } else { "worker" },
+                worker.pid,
+                short(*after)
+            ),
             Report::Ready { worker, after, .. } => write!(
                 f,
                 "worker {} has not said that it is ready, but has lived for {} since it was \
@@ -233,6 +301,47 @@ impl fmt::Display for Report {
                 short(*requeued),
                 short(*spawned),
                 short(*ready)
+            ),
+            Report::Promoted {
+                worker,
+                instead: Some((dead, after)),
+            } => write!(
+                f,
+                "standby {} takes over from {}: requests re-offered and the standby promoted \
+                 after {}",
+                worker.pid,
+                dead.pid,
+                short(*after)
+            ),
+            Report::Promoted { worker, .. } => {
+                write!(f, "standby {} is promoted: it serves now", worker.pid)
+            }
+            Report::Suspect {
+                worker,
+                hang,
+                timeout,
+            } => write!(
+                f,
+                "worker {} hangs: {hang}; sent SIGTERM, SIGKILL follows in {}, and its requests \
+                 are re-offered when it is dead",
+                worker.pid,
+                short(*timeout)
+            ),
+            Report::Wedged { worker, after } => write!(
+                f,
+                "worker {} is STUCK in the kernel: it did not die of SIGKILL within {}. No other \
+                 takes its place before it is dead, since it may still write: see what its \
+                 backing store waits for (/proc/{}/stack)",
+                worker.pid,
+                short(*after),
+                worker.pid
+            ),
+            Report::Rolled { replaced } => {
+                write!(f, "rolling restart is over: {replaced} workers replaced")
+            }
+            Report::RollingFailed => f.write_str(
+                "rolling restart is given up, because the new worker did not become ready: the \
+                 old ones go on serving; see the new worker's own messages",
             ),
             Report::Died {
                 worker,

@@ -11,8 +11,14 @@
 //! token=0x0123456789abcdef   by the supervisor, before there is a process
 //! pid=4242                   by the process itself, before it becomes the worker
 //! start=123456               by the supervisor: field 22 of /proc/PID/stat
+//! standby                    with the token: it waits to be promoted
+//! heartbeat                  with the token: it was told to say WATCHDOG=1
 //! ready                      by the supervisor, when the worker said so
+//! active                     by the supervisor, when it was promoted
 //! ```
+//!
+//! Beside it, `NAME.worker.K.promote` is the pipe on which a standby waits. It has a
+//! name so that a later supervisor can promote what an earlier one has started.
 //!
 //! An empty file says that nobody is owed anything.
 
@@ -21,10 +27,13 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use crate::exit::Failure;
 use crate::state::Worker;
@@ -37,6 +46,17 @@ pub struct Slots {
     name: String,
     /// Held for as long as this supervisor lives; workers do not inherit it.
     _supervisor: File,
+}
+
+/// A worker to come.
+#[derive(Clone, Copy, Debug)]
+pub struct New {
+    /// Its owner token.
+    pub token: u64,
+    /// It is to wait until it is promoted.
+    pub parked: bool,
+    /// It is to say WATCHDOG=1.
+    pub beats: bool,
 }
 
 /// What a slot's file says about an earlier supervisor's worker.
@@ -52,6 +72,10 @@ pub enum Found {
         pidfd: OwnedFd,
         /// It had said that it is ready.
         ready: bool,
+        /// It waits to be promoted.
+        parked: bool,
+        /// It was told to say WATCHDOG=1.
+        beats: bool,
     },
     /// It died while nobody watched; its token may still hold requests.
     Died(Worker),
@@ -99,6 +123,11 @@ impl Slots {
         self.dir.join(format!("{}.notify", self.name))
     }
 
+    /// Where those who ask are answered.
+    pub fn control_path(&self) -> PathBuf {
+        self.dir.join(format!("{}.control", self.name))
+    }
+
     fn path(&self, slot: usize) -> PathBuf {
         self.dir.join(format!("{}.worker.{slot}.lock", self.name))
     }
@@ -118,14 +147,69 @@ impl Slots {
         Ok(count)
     }
 
+    /// The pipe of a standby to come in this slot. Both ends, so that nobody ever sees its end.
+    pub fn new_pipe(&self, slot: usize) -> io::Result<File> {
+        let path = self.pipe_path(slot);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        OpenOptions::new().read(true).write(true).open(&path)
+    }
+
+    /// Promotes the standby in this slot.
+    pub fn promote(&self, slot: usize) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(libc::O_NONBLOCK);
+        options.open(self.pipe_path(slot))?.write_all(b"!")?;
+        // Only now: who is promoted twice by a later supervisor does not mind, who is never does.
+        self.add(slot, "active")
+    }
+
+    fn pipe_path(&self, slot: usize) -> PathBuf {
+        self.dir
+            .join(format!("{}.worker.{slot}.promote", self.name))
+    }
+
+    /// What the device's term was before I/O was made to fail: nanoseconds, 0 is none.
+    fn failing_path(&self) -> PathBuf {
+        self.dir.join(format!("{}.failing", self.name))
+    }
+
+    /// Notes that I/O is about to be made to fail, and what the term was before that.
+    pub fn note_failing(&self, before: Option<Duration>) -> io::Result<()> {
+        let nanoseconds = before.unwrap_or_default().as_nanos();
+        std::fs::write(self.failing_path(), format!("{nanoseconds}\n"))
+    }
+
+    /// The term before I/O was made to fail, if it was.
+    pub fn failing(&self) -> Option<Option<Duration>> {
+        let text = std::fs::read_to_string(self.failing_path()).ok()?;
+        let nanoseconds = text.trim().parse().ok()?;
+        Some((nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds)))
+    }
+
+    /// Notes that I/O is as it was.
+    pub fn forget_failing(&self) -> io::Result<()> {
+        match std::fs::remove_file(self.failing_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens and locks a slot for a process to come; `None` if it is held.
-    pub fn take(&self, slot: usize, token: u64) -> io::Result<Option<File>> {
+    pub fn take(&self, slot: usize, new: &New) -> io::Result<Option<File>> {
         let mut file = open(&self.path(slot))?;
         if !sys::try_lock(&file)? {
             return Ok(None);
         }
         file.set_len(0)?;
-        writeln!(file, "token={token:#018x}")?;
+        let mut text = format!("token={:#018x}\n", new.token);
+        for (is, line) in [(new.parked, "standby\n"), (new.beats, "heartbeat\n")] {
+            text.push_str(if is { line } else { "" });
+        }
+        file.write_all(text.as_bytes())?;
         Ok(Some(file))
     }
 
@@ -199,6 +283,8 @@ impl Slots {
                 worker,
                 pidfd,
                 ready: record.ready,
+                parked: record.standby && !record.active,
+                beats: record.heartbeat,
             }
         } else {
             Found::Died(worker)
@@ -235,6 +321,9 @@ struct Record {
     pid: Option<u32>,
     start: Option<u64>,
     ready: bool,
+    standby: bool,
+    active: bool,
+    heartbeat: bool,
 }
 
 impl Record {
@@ -250,6 +339,9 @@ impl Record {
                 Some(("pid", pid)) => record.pid = pid.parse().ok(),
                 Some(("start", start)) => record.start = start.parse().ok(),
                 None if line == "ready" => record.ready = true,
+                None if line == "standby" => record.standby = true,
+                None if line == "active" => record.active = true,
+                None if line == "heartbeat" => record.heartbeat = true,
                 _ => {}
             }
         }

@@ -4,15 +4,16 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::unistd::{access, AccessFlags};
 
-use crate::slots::Slots;
+use crate::slots::{New, Slots};
 use crate::state::Worker;
 use crate::sys;
 
@@ -70,26 +71,43 @@ pub enum Spawned {
     Blocked,
 }
 
-/// Starts a worker in a slot, as owner `token`.
-pub fn spawn(command: &[OsString], slots: &Slots, slot: usize, token: u64) -> io::Result<Spawned> {
+/// Starts a worker in a slot. `heartbeat`: how often it is to say WATCHDOG=1 at least.
+pub fn spawn(
+    command: &[OsString],
+    slots: &Slots,
+    slot: usize,
+    new: New,
+    heartbeat: Option<Duration>,
+) -> io::Result<Spawned> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let Some(lock) = slots.take(slot, token)? else {
+    let Some(lock) = slots.take(slot, &new)? else {
         return Ok(Spawned::Blocked);
+    };
+    let pipe = match new.parked {
+        true => Some(slots.new_pipe(slot)?),
+        false => None,
     };
     let mut command = Command::new(program);
     command
         .args(arguments)
-        .env(abuse::owner::VARIABLE, format!("{token:#018x}"))
+        .env(abuse::owner::VARIABLE, format!("{:#018x}", new.token))
         .env(abuse::notify::VARIABLE, slots.notify_path())
         // These were meant for this supervisor.
         .env_remove("WATCHDOG_USEC")
         .env_remove("WATCHDOG_PID")
+        .env_remove(abuse::standby::VARIABLE)
         .stdin(Stdio::null())
         // Ctrl-C is for the supervisor, which then tells the workers in order.
         .process_group(0);
-    sys::inherit_lock(&mut command, lock);
+    if let Some(limit) = heartbeat {
+        command.env("WATCHDOG_USEC", limit.as_micros().to_string());
+    }
+    if let Some(pipe) = &pipe {
+        command.env(abuse::standby::VARIABLE, pipe.as_raw_fd().to_string());
+    }
+    sys::inherit(&mut command, lock, pipe);
     let child = command.spawn();
     // Our own copy of the lock goes here: from now on only the worker has it.
     drop(command);
@@ -103,7 +121,13 @@ pub fn spawn(command: &[OsString], slots: &Slots, slot: usize, token: u64) -> io
     let pid = child.id();
     // A child that nobody has waited for keeps its pid: this is that process.
     match sys::pidfd_open(pid) {
-        Ok(pidfd) => Ok(Spawned::Running(Worker { pid, token }, pidfd)),
+        Ok(pidfd) => Ok(Spawned::Running(
+            Worker {
+                pid,
+                token: new.token,
+            },
+            pidfd,
+        )),
         Err(error) => {
             // A worker that cannot be watched must not run.
             child.kill()?;

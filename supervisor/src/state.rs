@@ -27,6 +27,32 @@ pub enum Exit {
     Unknown,
 }
 
+/// What a slot is for. Roles move between slots: a standby that is promoted gets
+/// the role of the one it replaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Its worker serves.
+    #[default]
+    Active,
+    /// Its worker is started and waits to be promoted.
+    Standby,
+    /// For the new worker of a rolling restart; else empty.
+    Spare,
+}
+
+/// Why a worker that lives counts as dead, and is made so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hang {
+    /// It never said that it is ready.
+    NotReady,
+    /// It says WATCHDOG=1 no more.
+    Silent,
+    /// It has held a request for too long.
+    Holds,
+    /// Requests wait, and it takes none, although it said that it is ready.
+    TakesNothing,
+}
+
 /// What the device said to REQUEUE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -59,6 +85,17 @@ pub enum Ending {
     Gone,
 }
 
+/// A process that was sent SIGKILL, and what becomes of its slot when it is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shot {
+    /// The process.
+    pub worker: Worker,
+    /// Since when.
+    pub since: Time,
+    /// It had been healthy: its successor starts at once.
+    pub stable: bool,
+}
+
 /// Where a slot is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -75,21 +112,44 @@ pub enum State {
         since: Time,
         /// It outlived another supervisor, which may have heard its READY=1.
         adopted: bool,
+        /// It will not take requests before it is promoted.
+        parked: bool,
+        /// It was told to say WATCHDOG=1.
+        beats: bool,
     },
-    /// It serves.
+    /// It serves, or is parked.
     Ready {
         /// The process.
         worker: Worker,
         /// Since when.
         since: Time,
+        /// It takes no requests before it is promoted.
+        parked: bool,
+        /// When it last said WATCHDOG=1, or became ready; `None`: it never will.
+        beat: Option<Time>,
     },
     /// It was told to finish and leave.
     Draining {
         /// The process.
         worker: Worker,
-        /// When SIGKILL follows; `None`: it was sent.
-        kill_at: Option<Time>,
+        /// When SIGKILL follows.
+        kill_at: Time,
     },
+    /// It lives and does not do its work: it was sent SIGTERM.
+    Suspect {
+        /// The process.
+        worker: Worker,
+        /// What is wrong with it.
+        hang: Hang,
+        /// When SIGKILL follows.
+        kill_at: Time,
+        /// It had been healthy before.
+        stable: bool,
+    },
+    /// It was sent SIGKILL, and is not dead yet.
+    Fenced(Shot),
+    /// SIGKILL does not end it: it is stuck in the kernel.
+    Wedged(Shot),
     /// It died, and the device has not yet taken its token back.
     Dead(Dead),
     /// The next spawn waits.
@@ -129,12 +189,18 @@ pub struct Dead {
 pub enum Event {
     /// Begin.
     Start,
+    /// Begin again, although it was given up: the operator wants it.
+    Revive,
     /// A worker of an earlier supervisor lives here.
     Adopt {
         /// The process.
         worker: Worker,
         /// The earlier supervisor had heard that it is ready.
         ready: bool,
+        /// It waits to be promoted.
+        parked: bool,
+        /// It was told to say WATCHDOG=1.
+        beats: bool,
     },
     /// A worker of an earlier supervisor died here unwatched.
     Orphan(Worker),
@@ -146,6 +212,12 @@ pub enum Event {
     Blocked,
     /// The worker said READY=1.
     Ready,
+    /// The worker said WATCHDOG=1.
+    Beat,
+    /// The worker does not do its work.
+    Hung(Hang),
+    /// The worker, which is parked, is to serve; who it replaces, dead since then.
+    Promote(Option<(Worker, Time)>),
     /// The worker's pidfd became readable.
     Died(Exit),
     /// The device answered the requeue.
@@ -163,7 +235,12 @@ pub enum Event {
 pub enum Action {
     /// Start a process with a fresh token; answer with `Spawned`, `SpawnFailed`
     /// or `Blocked`.
-    Spawn,
+    Spawn {
+        /// It is to wait until it is promoted.
+        parked: bool,
+    },
+    /// Let this parked worker serve.
+    Promote(Worker),
     /// SIGTERM.
     Terminate(Worker),
     /// SIGKILL.
@@ -174,6 +251,10 @@ pub enum Action {
     Reap(Worker),
     /// Clear the slot's record: no later supervisor needs to know of it.
     Forget,
+    /// Nobody serves the device, and the operator wants its I/O to fail then.
+    FailIo,
+    /// Somebody is to serve it again: I/O waits as it did before `FailIo`.
+    HoldIo,
     /// Nothing is left to serve: end all slots.
     End(Ending),
     /// Say this.

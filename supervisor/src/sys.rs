@@ -57,9 +57,9 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Makes the command's process keep `lock` open across exec, after it has
-/// written its own pid into it.
-pub fn inherit_lock(command: &mut Command, mut lock: File) {
+/// Makes the command's process keep `lock` and `pipe` open across exec, after it has
+/// written its own pid into the first.
+pub fn inherit(command: &mut Command, mut lock: File, pipe: Option<File>) {
     let child = move || {
         let mut line = [b' '; 24];
         let mut rest = &mut line[..];
@@ -68,6 +68,9 @@ pub fn inherit_lock(command: &mut Command, mut lock: File) {
         let length = 24 - rest.len();
         lock.write_all(&line[..length])?;
         fcntl(&lock, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        if let Some(pipe) = &pipe {
+            fcntl(pipe, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
         Ok(())
     };
     // SAFETY: between fork and exec the closure allocates nothing, takes no lock

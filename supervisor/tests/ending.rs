@@ -66,16 +66,14 @@ fn the_end_does_not_wait_for_a_pause() {
     assert_eq!(scene.of("start").len(), 1);
 }
 
-/// HUP and USR2 have nothing to do yet; they are answered, and nothing dies of them.
+/// HUP has nothing to do without a file; it is answered, and nothing dies of it.
 #[test]
-fn signals_without_a_meaning_yet_are_answered_and_harmless() {
+fn a_reload_without_a_file_and_a_look_at_the_status_are_harmless() {
     let mut scene = Scene::new();
     scene.start("", "ready");
     scene.wait_log("is ready after", 1);
     scene.signal(Signal::SIGHUP);
     scene.wait_log("no configuration file to reload", 1);
-    scene.signal(Signal::SIGUSR2);
-    scene.wait_log("a rolling restart is not there yet", 1);
     scene.signal(Signal::SIGUSR1);
     scene.wait_log("abctl0/0: worker", 3);
     assert_eq!(scene.of("requeue").len(), 0);

@@ -2,14 +2,16 @@
 
 //! The threads of a worker: made, released together, woken to stop, and gathered.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::driver::Driver;
 use super::lane::Lane;
 use super::stop::Stop;
 use super::Served;
 use crate::error::{Error, Result};
+use crate::standby::Standby;
 use crate::sys;
 use crate::{Backend, Capabilities, Setup};
 
@@ -34,6 +36,28 @@ pub(super) struct Plan {
     pub(super) max_bytes: usize,
     pub(super) write_through: bool,
     pub(super) epoch: u32,
+    /// How often somebody is told that the threads get on.
+    pub(super) beat: Option<Duration>,
+}
+
+/// What a worker tells others, and waits for.
+#[derive(Default)]
+pub(super) struct Calls {
+    /// When everything is prepared.
+    pub(super) ready: Option<Box<dyn FnOnce() + Send>>,
+    /// After that, before requests are taken.
+    pub(super) standby: Option<Standby>,
+    /// As long as every thread gets on.
+    pub(super) beat: Option<Box<dyn FnMut() + Send>>,
+}
+
+/// What is known of one thread.
+#[derive(Default)]
+struct Vitals {
+    /// Its kernel id, 0 before it runs.
+    id: AtomicI32,
+    /// What it got done.
+    turns: AtomicU64,
 }
 
 impl Plan {
@@ -48,6 +72,7 @@ impl Plan {
             max_bytes: setup.max_bytes as usize,
             write_through: setup.write_through,
             epoch,
+            beat: None,
         }
     }
 
@@ -76,6 +101,11 @@ impl Plan {
         self
     }
 
+    pub(super) fn beat(mut self, beat: Option<Duration>) -> Plan {
+        self.beat = beat;
+        self
+    }
+
     /// Bytes of each thread's arena.
     pub(super) fn arena_bytes(&self) -> usize {
         self.max_bytes.max(self.batch * SMALL_REQUEST)
@@ -88,18 +118,19 @@ pub(super) fn serve<D: Driver, B: Backend>(
     backend: &B,
     plan: &Plan,
     stop: &Stop,
-    on_ready: Option<Box<dyn FnOnce() + Send>>,
+    calls: Calls,
 ) -> Result<Served> {
     let fail = |error| Error::new(driver.label(), "start a thread", error);
     // All memory first: what is short shows before anybody is told that this worker is ready.
-    let lanes = (0..plan.threads)
-        .map(|_| Lane::new(driver, backend, plan, stop))
+    let vitals: Vec<Vitals> = (0..plan.threads).map(|_| Vitals::default()).collect();
+    let lanes = vitals
+        .iter()
+        .map(|own| Lane::new(driver, backend, plan, stop, &own.turns))
         .collect::<Result<Vec<_>>>()?;
-    let ids: Vec<AtomicI32> = lanes.iter().map(|_| AtomicI32::new(0)).collect();
     sys::thread::wake_interrupts();
     thread::scope(|scope| {
         let mut threads = Vec::with_capacity(lanes.len());
-        for (mut lane, id) in lanes.into_iter().zip(&ids) {
+        for (mut lane, own) in lanes.into_iter().zip(&vitals) {
             let running = stop.enter();
             let thread = thread::Builder::new()
                 .name("abuse-worker".into())
@@ -107,8 +138,9 @@ pub(super) fn serve<D: Driver, B: Backend>(
                 .spawn_scoped(scope, move || {
                     // Counted out last, whatever happens in here.
                     let _running = running;
-                    prepare(id, plan);
+                    prepare(&own.id, plan);
                     stop.wait_open();
+                    wait_alone(driver, plan, stop)?;
                     lane.run()
                 });
             match thread {
@@ -121,19 +153,33 @@ pub(super) fn serve<D: Driver, B: Backend>(
             }
         }
         let unready = StopUnready(stop);
-        if let Some(ready) = on_ready {
+        if let Some(ready) = calls.ready {
             ready();
         }
         std::mem::forget(unready);
-        stop.open();
-        stop.wait_left(|| {
-            for id in &ids {
-                match id.load(Ordering::Acquire) {
+        match calls.standby {
+            Some(standby) => stop.open_by(standby),
+            None => stop.open(),
+        }
+        let wake = || {
+            for own in &vitals {
+                match own.id.load(Ordering::Acquire) {
                     0 => {}
                     id => sys::thread::wake(id),
                 }
             }
+        };
+        let beat = calls.beat.zip(plan.beat).map(|(mut tell, every)| {
+            let mut seen = vec![0; vitals.len()];
+            let vitals = &vitals;
+            let beat = move || {
+                if get_on(vitals, &mut seen) || !stop.is_open() {
+                    tell();
+                }
+            };
+            (every, beat)
         });
+        stop.wait_left(wake, beat);
         let mut total = Served::default();
         let mut result = Ok(());
         for thread in threads {
@@ -149,6 +195,29 @@ pub(super) fn serve<D: Driver, B: Backend>(
         }
         result.map(|()| total)
     })
+}
+
+/// Whether every thread got something done since it was last asked.
+fn get_on(vitals: &[Vitals], seen: &mut [u64]) -> bool {
+    let mut all = true;
+    for (own, seen) in vitals.iter().zip(seen) {
+        let turns = own.turns.load(Ordering::Relaxed);
+        all &= turns != *seen;
+        *seen = turns;
+    }
+    all
+}
+
+/// How often a standby that has to serve alone looks whether the other one has left.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A backend that serves alone does so from the moment in which nobody else does: the standby of
+/// one is promoted before the worker that it replaces has left.
+fn wait_alone<D: Driver>(driver: &D, plan: &Plan, stop: &Stop) -> Result<()> {
+    while plan.capabilities.alone && !stop.is_stopping() && driver.status()?.workers > 0 {
+        thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// Sends the threads home when what they wait for panics: the scope waits for them.

@@ -7,6 +7,7 @@
 //! completion that is refused must not count on its data any more ([`Lane::put_again`]).
 
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -50,6 +51,8 @@ pub(super) struct Lane<'a, D, B> {
     waiting_since: Option<Instant>,
     /// The epoch that `terms` and `arena` are right for.
     epoch: u32,
+    /// Counts what this thread gets done, for whoever wants to know that it does.
+    turns: &'a AtomicU64,
     /// How often in a row nothing was there.
     idle_turns: u32,
     served: Served,
@@ -62,6 +65,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
         backend: &'a B,
         plan: &'a Plan,
         stop: &'a Stop,
+        turns: &'a AtomicU64,
     ) -> Result<Lane<'a, D, B>> {
         let arena = match plan.capabilities.no_data {
             true => None,
@@ -82,6 +86,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             done: Vec::with_capacity(plan.batch),
             waiting_since: None,
             epoch: plan.epoch,
+            turns,
             idle_turns: 0,
             served: Served::default(),
         })
@@ -104,9 +109,10 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
 
     /// Completes what is done and takes the next batch; how many came.
     fn exchange(&mut self) -> Result<usize> {
+        self.turns.fetch_add(1, Ordering::Relaxed);
         let wait = match self.idle_turns < self.plan.spin {
             true => Duration::ZERO,
-            false => IDLE,
+            false => self.plan.beat.map_or(IDLE, |beat| IDLE.min(beat / 2)),
         };
         let reply = self.driver.exchange(Call {
             done: &mut self.done,
@@ -208,6 +214,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             if self.plan.capabilities.slow {
                 self.hand_over_early(&take)?;
             }
+            self.turns.fetch_add(1, Ordering::Relaxed);
             let (done, error) = answer(self.backend, &take, self.arena.as_mut(), self.terms);
             if let Some(error) = error {
                 self.report(&take, &error);

@@ -17,7 +17,7 @@
 //! # Life of a worker
 //!
 //! ```text
-//! new ─► run ─► harden ─► threads made, memory mapped ─► on_ready ─┐
+//! new ─► run ─► harden ─► threads made, memory mapped ─► on_ready ─┐ standby: waits here
 //!                  ┌───────────────────────────────────────────────┘
 //!                  ▼
 //!        ┌─► EXCHANGE: complete the last batch, take the next ◄─┐
@@ -43,6 +43,8 @@
 //! - **Another shape.** When the epoch changes, a worker looks whether its backend still fits the
 //!   disk, and ends with an error before it touches one it does not fit.
 
+use std::time::Duration;
+
 mod answer;
 mod crew;
 mod driver;
@@ -55,11 +57,13 @@ mod tests;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::standby::Standby;
 use crate::{owner, Device};
 
 pub use harden::harden;
 pub use stop::Stop;
 
+use crew::Calls;
 use driver::Driver;
 use nix::errno::Errno;
 
@@ -73,7 +77,8 @@ pub struct Worker {
     spin: u32,
     harden: bool,
     batch_scheduling: bool,
-    on_ready: Option<Box<dyn FnOnce() + Send>>,
+    calls: Calls,
+    beat: Option<Duration>,
     stop: Stop,
 }
 
@@ -88,7 +93,8 @@ impl Worker {
             spin: 0,
             harden: true,
             batch_scheduling: true,
-            on_ready: None,
+            calls: Calls::default(),
+            beat: None,
             stop: Stop::new(),
         }
     }
@@ -132,10 +138,33 @@ impl Worker {
         self
     }
 
-    /// Call this when everything is prepared. No request is taken before it returns: a standby may
-    /// wait in it until it is needed.
+    /// Call this when everything is prepared. No request is taken before it returns.
     pub fn on_ready(mut self, ready: impl FnOnce() + Send + 'static) -> Worker {
-        self.on_ready = Some(Box::new(ready));
+        self.calls.ready = Some(Box::new(ready));
+        self
+    }
+
+    /// Take no request before this is promoted. By default as
+    /// [the environment says](Standby::from_environment).
+    pub fn standby(mut self, standby: Standby) -> Worker {
+        self.calls.standby = Some(standby);
+        self
+    }
+
+    /// Call `beat` about three times within `limit`, as long as every thread gets on: it finished a
+    /// request since the last time, or none was there. What is not to count as hanging, such as a
+    /// request to a slow store, must take less than a third of it.
+    ///
+    /// ```no_run
+    /// # let worker = abuse::Worker::new(abuse::Device::open("0")?);
+    /// if let Some(limit) = abuse::notify::watchdog() {
+    ///     worker.heartbeat(limit, abuse::notify::alive).run(abuse::backend::Null)?;
+    /// }
+    /// # Ok::<(), abuse::Error>(())
+    /// ```
+    pub fn heartbeat(mut self, limit: Duration, beat: impl FnMut() + Send + 'static) -> Worker {
+        self.beat = Some(limit / 3);
+        self.calls.beat = Some(Box::new(beat));
         self
     }
 
@@ -148,7 +177,11 @@ impl Worker {
     ///
     /// Errors: the backend does not fit the disk; ENXIO, the device is not set up or was reset;
     /// ENODEV, it was removed. The device is closed when this returns, unless it was cloned.
-    pub fn run<B: Backend>(self, backend: B) -> Result<Served> {
+    pub fn run<B: Backend>(mut self, backend: B) -> Result<Served> {
+        if self.calls.standby.is_none() {
+            // Before hardening, which takes this process's own /proc away from it.
+            self.calls.standby = Standby::from_environment()?;
+        }
         let status = self.device.status()?;
         let setup = status
             .setup
@@ -157,7 +190,12 @@ impl Worker {
         let capabilities = backend.capabilities();
         let misfit = |reason| fit::error(self.device.name(), reason);
         fit::check(setup, &capabilities).map_err(misfit)?;
-        fit::check_alone(&capabilities, self.threads, status.workers).map_err(misfit)?;
+        // A standby may have company until it is promoted.
+        let others = match self.calls.standby {
+            Some(_) => 0,
+            None => status.workers,
+        };
+        fit::check_alone(&capabilities, self.threads, others).map_err(misfit)?;
         let owner = match self.owner {
             Some(token) => token,
             None => owner::token()?,
@@ -172,8 +210,9 @@ impl Worker {
             .batch(self.batch)
             .owner(owner)
             .spin(self.spin)
-            .batch_scheduling(self.batch_scheduling);
-        crew::serve(&self.device, &backend, &plan, &self.stop, self.on_ready)
+            .batch_scheduling(self.batch_scheduling)
+            .beat(self.beat);
+        crew::serve(&self.device, &backend, &plan, &self.stop, self.calls)
     }
 }
 

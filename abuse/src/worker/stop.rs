@@ -4,7 +4,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crate::standby::Standby;
 
 /// How often threads that have not left yet are woken: a signal that comes just before the system
 /// call it is meant for is lost.
@@ -31,6 +33,8 @@ struct Shared {
 struct Stage {
     /// Threads may take requests.
     open: bool,
+    /// When it says so; one of the threads waits for it.
+    standby: Option<Standby>,
     /// Threads that have not left.
     running: usize,
 }
@@ -42,6 +46,7 @@ impl Stop {
                 stopping: AtomicBool::new(false),
                 stage: Mutex::new(Stage {
                     open: false,
+                    standby: None,
                     running: 0,
                 }),
                 changed: Condvar::new(),
@@ -75,20 +80,59 @@ impl Stop {
         self.shared.changed.notify_all();
     }
 
+    /// Lets the threads take requests when the standby is promoted.
+    pub(super) fn open_by(&self, standby: Standby) {
+        self.stage().standby = Some(standby);
+        self.shared.changed.notify_all();
+    }
+
+    /// Whether requests may be taken.
+    pub(super) fn is_open(&self) -> bool {
+        self.stage().open
+    }
+
     /// Waits until requests may be taken, or the worker is stopped.
     pub(super) fn wait_open(&self) {
         let mut stage = self.stage();
         while !stage.open && !self.is_stopping() {
-            stage = self.wait(stage);
+            let Some(standby) = stage.standby.take() else {
+                stage = self.wait(stage);
+                continue;
+            };
+            drop(stage);
+            match standby.wait(|| self.is_stopping()) {
+                Ok(true) => self.open(),
+                Ok(false) => {}
+                Err(error) => {
+                    log::error!("cannot wait to be promoted any more: {error}");
+                    self.stop();
+                }
+            }
+            stage = self.stage();
         }
     }
 
-    /// Waits until all threads have left; calls `wake` again and again once they are to.
-    pub(super) fn wait_left(&self, wake: impl Fn()) {
+    /// Waits until all threads have left; calls `wake` again and again once they are to, and until
+    /// then `beat`, each time when that long has gone by.
+    pub(super) fn wait_left(&self, wake: impl Fn(), mut beat: Option<(Duration, impl FnMut())>) {
         let mut stage = self.stage();
+        let mut last = Instant::now();
         while stage.running > 0 {
             if !self.is_stopping() {
-                stage = self.wait(stage);
+                let Some((every, beat)) = &mut beat else {
+                    stage = self.wait(stage);
+                    continue;
+                };
+                let left = every.saturating_sub(last.elapsed());
+                if left.is_zero() {
+                    drop(stage);
+                    beat();
+                    last = Instant::now();
+                    stage = self.stage();
+                } else {
+                    let waited = self.shared.changed.wait_timeout(stage, left);
+                    stage = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
                 continue;
             }
             drop(stage);

@@ -9,7 +9,7 @@
 use std::thread;
 
 use abuse::backend::{File, FileOptions, Null, Ram};
-use abuse::{notify, Backend, Device, Setup, State, Stop, Worker};
+use abuse::{notify, Backend, Device, Setup, Standby, State, Stop, Worker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -56,7 +56,8 @@ Backends:
      create[,size=SIZE]   make the file, sparse, or grow it to the disk's size or SIZE
 
 Signals: TERM or INT finishes what was taken and ends; the second one ends at once.
-Environment: ABUSE_OWNER, the owner token; NOTIFY_SOCKET, who is told READY=1; JOURNAL_STREAM.";
+Environment: ABUSE_OWNER, the owner token; ABUSE_STANDBY, the pipe it waits on before it serves;
+NOTIFY_SOCKET, who is told READY=1; WATCHDOG_USEC, how often also WATCHDOG=1; JOURNAL_STREAM.";
 
 fn setup_keys(text: &str) -> Result<Box<Setup>, String> {
     match keys::plan(&[text]).map_err(|why| format!("{why}\n{}", verb::setup::KEYS_HINT))? {
@@ -100,10 +101,20 @@ fn serve(args: &Args) -> Result<(), Failure> {
     if let Some(batch) = args.batch {
         worker = worker.batch(batch.into());
     }
+    let does = match Standby::from_environment()? {
+        Some(standby) => {
+            worker = worker.standby(standby);
+            "ready to serve"
+        }
+        None => "serving",
+    };
+    if let Some(limit) = notify::watchdog() {
+        worker = worker.heartbeat(limit, notify::alive);
+    }
     stop_on_signals(worker.stop_handle())?;
     let worker = worker.on_ready(move || {
-        log::info!("serving {disk} from {spec}");
-        tell(&format!("READY=1\nSTATUS=serving {disk} from {spec}"));
+        log::info!("{does} {disk} from {spec}");
+        tell(&format!("READY=1\nSTATUS={does} {disk} from {spec}"));
     });
     let name = device.control_path().display().to_string();
     let served = worker.run(backend).map_err(|error| match error.errno() {

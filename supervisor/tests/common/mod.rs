@@ -14,11 +14,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use abuse_supervisor::cli::{Cli, Verb};
-use abuse_supervisor::device::Device;
+use abuse_supervisor::config::{self, Wanted};
+use abuse_supervisor::device::{Device, Look, Refusal};
+use abuse_supervisor::exit::Failure;
 use abuse_supervisor::logging;
-use abuse_supervisor::slots::Slots;
+use abuse_supervisor::source::{self, Source};
 use abuse_supervisor::state::Answer;
-use abuse_supervisor::supervise::{Plan, Supervisor};
+use abuse_supervisor::supervise::Supervisor;
 use clap::Parser;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
@@ -65,41 +67,118 @@ impl Device for Notes {
         note(&self.0, &format!("requeue {token:#018x}"));
         Answer::Done { requeued: 3 }
     }
+
+    /// A file `held` holds a token: its owner has had a request for an hour. A file `lying`: one
+    /// has waited for an hour.
+    fn look(&self) -> Option<Look> {
+        let hour = Duration::from_secs(3600);
+        let old = |name: &str| self.0.join(name).exists().then_some(hour);
+        Some(Look {
+            oldest_taken: old("held"),
+            oldest_queued: old("lying"),
+            ..Look::default()
+        })
+    }
+
+    fn holds_longer(&self, token: u64, _limit: Duration) -> bool {
+        let held = fs::read_to_string(self.0.join("held")).unwrap_or_default();
+        held.trim() == format!("{token:#018x}")
+    }
+
+    fn fail_unclaimed(&self, after: Option<Duration>) -> Result<(), Refusal> {
+        if self.0.join("writer").exists() {
+            return Err(Refusal::WriterLives);
+        }
+        note(&self.0, &format!("fail-unclaimed {after:?}"));
+        Ok(())
+    }
+
+    fn reset(&self) -> Result<(), String> {
+        note(&self.0, "reset -");
+        Ok(())
+    }
 }
 
 fn supervisor(words: &str, dir: PathBuf) {
-    let Verb::Run(run) = Cli::parse_from(words.split('\n')).verb;
-    let slots = match Slots::open(&run.runtime_dir, "abctl0") {
-        Ok(slots) => slots,
+    let Verb::Run(run) = Cli::parse_from(words.split('\n')).verb else {
+        panic!("not run: {words}");
+    };
+    let source = Scenery {
+        notes: dir,
+        runtime_dir: run.runtime.runtime_dir.clone(),
+    };
+    let wanted = match &run.config {
+        Some(file) => config::read(file),
+        None => Wanted::of(&run).map(|one| vec![one]),
+    };
+    let opened = match wanted.and_then(|all| source::open(&source, all)) {
+        Ok(opened) => opened,
         Err(failure) => {
             eprintln!("{:#}", failure.error);
             exit(failure.status.into());
         }
     };
     logging::start(logging::Target::choose(false)).unwrap();
-    let plan = Plan {
-        name: "abctl0".into(),
-        command: run.command.clone(),
-        workers: run.workers.into(),
-        policy: run.policy().unwrap(),
-    };
-    let supervisor = Supervisor::start(plan, slots, Notes(dir)).unwrap();
-    exit(supervisor.run().unwrap().status().into());
+    let supervisor = Supervisor::start(source, opened, run.config.clone()).unwrap();
+    exit(supervisor.run().unwrap().into());
 }
 
-/// Words: `ready`, `sleep:MS`, `await:FILE` (until it is there), `exit:N`, `deaf` (to SIGTERM), `child:WORDS` (a process of its
-/// own, with `+` for spaces), `abandon:MS` (a process that outlives it by so long).
+/// Devices that take notes.
+struct Scenery {
+    notes: PathBuf,
+    runtime_dir: PathBuf,
+}
+
+impl Source for Scenery {
+    type Device = Notes;
+
+    fn open(&self, wanted: &Wanted) -> Result<(String, Notes), Failure> {
+        Ok((format!("abctl{}", wanted.device), Notes(self.notes.clone())))
+    }
+
+    fn command(&self, wanted: &Wanted, _device: &Notes) -> Vec<OsString> {
+        wanted.command.clone()
+    }
+
+    fn set_up(&self, _wanted: &Wanted, _device: &Notes) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn runtime_dir(&self) -> PathBuf {
+        self.runtime_dir.clone()
+    }
+}
+
+/// Words: `ready`, `park` (until it is promoted, if it is a standby), `beat` (WATCHDOG=1, again and
+/// again, until there is a file `hang`), `await:FILE` (until it is there), `unless:FILE` (it ends with 1 if that is there), `note:WORD` (in the common record), `exit:N`,
+/// `deaf` (to SIGTERM), `child:WORDS` (a process of its own, with `+` for spaces, waited for),
+/// `abandon:WORDS` (one that nobody waits for). Then it stays until a signal ends it.
 fn worker(script: &str, dir: &Path) {
     let token = std::env::var("ABUSE_OWNER").unwrap_or_default();
     note(dir, &format!("start {} {token}", std::process::id()));
     for word in script.split_whitespace() {
         let (verb, value) = word.split_once(':').unwrap_or((word, ""));
-        let number = || value.parse::<u64>().unwrap();
         match verb {
             "ready" => abuse::notify::ready(),
-            "sleep" => std::thread::sleep(Duration::from_millis(number())),
+            "park" => {
+                if let Some(standby) = abuse::Standby::from_environment().unwrap() {
+                    assert!(standby.wait(|| false).unwrap());
+                    note(dir, &format!("promoted {} {token}", std::process::id()));
+                }
+            }
+            "beat" => {
+                let limit = abuse::notify::watchdog().expect("a limit");
+                let hang = dir.join(format!("hang.{}", std::process::id()));
+                while !hang.exists() {
+                    abuse::notify::alive();
+                    std::thread::sleep(limit / 4);
+                }
+            }
+            "unless" if dir.join(value).exists() => exit(1),
+            "unless" => {}
             "await" => wait_for(word, || dir.join(value).exists().then_some(())),
-            "exit" => exit(number() as i32),
+            "exit" => exit(value.parse().unwrap()),
+            "note" => note(dir, &format!("{value} {}", std::process::id())),
             "deaf" => {
                 signal_hook::flag::register(libc::SIGTERM, Default::default()).unwrap();
             }
@@ -109,7 +188,7 @@ fn worker(script: &str, dir: &Path) {
                 child.wait().unwrap();
             }
             "abandon" => {
-                let child = itself("worker", &format!("sleep:{value} exit:0"), dir).spawn();
+                let child = itself("worker", &value.replace('+', " "), dir).spawn();
                 // Nobody waits for it: that is the point.
                 std::mem::forget(child.unwrap());
             }
@@ -117,7 +196,7 @@ fn worker(script: &str, dir: &Path) {
         }
     }
     loop {
-        std::thread::sleep(Duration::from_secs(3600));
+        nix::unistd::pause();
     }
 }
 
@@ -133,6 +212,9 @@ fn itself(role: &str, words: &str, dir: &Path) -> Command {
     command
 }
 
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// Waits for a condition, a minute at most: the machine may be slow, and emulated.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
@@ -140,7 +222,7 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = condition() {
             return value;
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(LOOK);
     }
     panic!("waited in vain for: {what}");
 }
@@ -187,11 +269,26 @@ impl Scene {
         words.extend(["--device", "0", "--runtime-dir"].map(OsString::from));
         words.push(self.dir.join("run").into());
         words.extend(options.split_whitespace().map(OsString::from));
-        words.extend(["--".into(), "/usr/bin/env".into()]);
-        words.push(format!("{ROLE}=worker").into());
-        words.push(format!("{WORDS}={script}").into());
-        words.push(std::env::current_exe().unwrap().into());
-        words.extend(["--exact", "program", "--nocapture"].map(OsString::from));
+        words.push("--".into());
+        words.extend(self.worker_command(script).into_iter().map(OsString::from));
+        self.supervisor_command(words)
+    }
+
+    /// The command line of a worker.
+    pub fn worker_command(&self, script: &str) -> Vec<String> {
+        let program = std::env::current_exe().unwrap();
+        vec![
+            "/usr/bin/env".into(),
+            format!("{ROLE}=worker"),
+            format!("{WORDS}={script}"),
+            program.to_str().unwrap().into(),
+            "--exact".into(),
+            "program".into(),
+            "--nocapture".into(),
+        ]
+    }
+
+    fn supervisor_command(&self, words: Vec<OsString>) -> Command {
         let words = words.join(std::ffi::OsStr::new("\n")).into_string();
         let mut command = itself("supervisor", &words.unwrap(), &self.dir);
         let log = OpenOptions::new()
@@ -213,6 +310,17 @@ impl Scene {
         let mut command = self.command(options, script);
         more(&mut command);
         self.supervisor = Some(command.spawn().unwrap());
+    }
+
+    /// A supervisor with a configuration file.
+    pub fn start_file(&mut self, name: &str) {
+        let mut words: Vec<OsString> = ["abuse-supervisor", "run", "--config"]
+            .map(OsString::from)
+            .to_vec();
+        words.push(self.dir.join(name).into());
+        words.push("--runtime-dir".into());
+        words.push(self.dir.join("run").into());
+        self.supervisor = Some(self.supervisor_command(words).spawn().unwrap());
     }
 
     /// Runs a supervisor to its end, beside the one there is.
@@ -293,6 +401,13 @@ impl Scene {
             let told = self.told();
             (told.iter().filter(|line| *line == text).count() >= count).then_some(())
         });
+    }
+
+    /// Writes into a file, whole.
+    pub fn put(&self, name: &str, text: &str) {
+        let path = self.dir.join(name);
+        fs::write(path.with_extension("part"), text).unwrap();
+        fs::rename(path.with_extension("part"), path).unwrap();
     }
 
     pub fn touch(&self, name: &str) {

@@ -87,21 +87,25 @@ copy_examples() {
     done
 }
 
-# Manual pages and completions, where abusectl knows how to write them.
+# Manual pages and completions, which the tools know how to write.
 make_manuals() {
-    local tool=$WORK_IN_ROOT/out/bin/abusectl share=$WORK/out/share
+    local tool share=$WORK/out/share
     rm -rf "$share"
-    mkdir -p "$share/man/man8" "$share/bash-completion/completions" \
+    mkdir -p "$share"/man/man{5,8} "$share/bash-completion/completions" \
         "$share/zsh/site-functions" "$share/fish/vendor_completions.d"
-    [ -e "$BUILD_ROOT$tool" ] || return 0
-    in_root "$BUILD_ROOT" "$tool" man "${share#"$BUILD_ROOT"}/man/man8" || true
-    complete_in bash "$share/bash-completion/completions/abusectl"
-    complete_in zsh "$share/zsh/site-functions/_abusectl"
-    complete_in fish "$share/fish/vendor_completions.d/abusectl.fish"
+    for tool in abusectl abuse-supervisor; do
+        [ -e "$WORK/out/bin/$tool" ] || continue
+        in_root "$BUILD_ROOT" "$WORK_IN_ROOT/out/bin/$tool" man \
+            "${share#"$BUILD_ROOT"}/man/man8" || true
+        complete_in "$tool" bash "$share/bash-completion/completions/$tool"
+        complete_in "$tool" zsh "$share/zsh/site-functions/_$tool"
+        complete_in "$tool" fish "$share/fish/vendor_completions.d/$tool.fish"
+    done
+    find "$share/man/man8" -name '*.5' -exec mv {} "$share/man/man5/" \;
 }
 
 complete_in() {
-    in_root "$BUILD_ROOT" "$WORK_IN_ROOT/out/bin/abusectl" completions "$1" >"$2" || rm -f "$2"
+    in_root "$BUILD_ROOT" "$WORK_IN_ROOT/out/bin/$1" completions "$2" >"$3" || rm -f "$3"
 }
 
 # Every C file of tests/clients and abuse/examples is a program: NAME, and NAME-32 for 32 bits. They
@@ -171,6 +175,7 @@ pack_programs() {
     if [ -e "$WORK/out/abuse-$KERNEL.ko" ]; then
         cp "$WORK/out/abuse-$KERNEL.ko" "$stage/abuse/abuse.ko"
     fi
+    install -D -m 644 "$VM/guest/systemd" "$stage/abuse/src/guest/systemd"
     for directory in udev abuse/uapi abuse/examples; do
         if [ -d "$REPO/$directory" ]; then
             mkdir -p "$stage/abuse/src/$directory"

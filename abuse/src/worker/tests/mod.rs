@@ -4,6 +4,8 @@
 
 mod fake;
 mod refusals;
+mod standing_by;
+
 mod terms;
 
 use std::io;
@@ -13,7 +15,7 @@ use std::thread;
 
 use nix::errno::Errno;
 
-use super::crew::{serve, Plan};
+use super::crew::{serve, Calls, Plan};
 use super::{Served, Stop};
 use crate::error::Result;
 use crate::{abi, Backend, Capabilities, Setup};
@@ -124,7 +126,7 @@ fn while_serving(
 ) -> Result<Served> {
     let stop = Stop::new();
     thread::scope(|scope| {
-        let worker = scope.spawn(|| serve(driver, backend, plan, &stop, None));
+        let worker = scope.spawn(|| serve(driver, backend, plan, &stop, Calls::default()));
         act(&stop);
         stop.stop();
         worker.join().unwrap()
@@ -219,7 +221,14 @@ fn a_stop_before_the_start_takes_nothing() {
     driver.read(0, 512);
     let stop = Stop::new();
     stop.stop();
-    let served = serve(&driver, &backend, &plan(&driver, &backend), &stop, None).unwrap();
+    let served = serve(
+        &driver,
+        &backend,
+        &plan(&driver, &backend),
+        &stop,
+        Calls::default(),
+    )
+    .unwrap();
     assert_eq!(served, Served::default());
     assert_eq!(driver.lock().queue.len(), 1);
 }
@@ -246,6 +255,13 @@ fn a_stopped_worker_completes_what_it_holds_and_takes_no_more() {
     assert_eq!(driver.lock().queue.front().unwrap().0, late);
 }
 
+fn when(ready: Box<dyn FnOnce() + Send>) -> Calls {
+    Calls {
+        ready: Some(ready),
+        ..Calls::default()
+    }
+}
+
 #[test]
 fn nothing_is_taken_before_ready_returns() {
     let (driver, backend) = (Arc::new(disk()), Memory::new());
@@ -260,7 +276,7 @@ fn nothing_is_taken_before_ready_returns() {
         assert_eq!(seen.lock().exchanges, 0);
         stopper.stop();
     });
-    serve(&*driver, &backend, &plan, &stop, Some(ready)).unwrap();
+    serve(&*driver, &backend, &plan, &stop, when(ready)).unwrap();
 }
 
 #[test]
@@ -270,7 +286,7 @@ fn a_ready_call_that_panics_leaves_no_thread_behind() {
     let plan = plan(&driver, &backend).threads(2);
     let stop = Stop::new();
     let ready = Box::new(|| panic!("not ready after all"));
-    let run = || serve(&driver, &backend, &plan, &stop, Some(ready));
+    let run = || serve(&driver, &backend, &plan, &stop, when(ready));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
     assert_eq!(driver.lock().exchanges, 0);
 }
@@ -309,7 +325,7 @@ fn a_reset_and_a_removal_end_the_worker_and_say_so() {
         let plan = plan(&driver, &backend).threads(3);
         driver.lock().fail.push_back(errno);
         let stop = Stop::new();
-        let error = serve(&driver, &backend, &plan, &stop, None).unwrap_err();
+        let error = serve(&driver, &backend, &plan, &stop, Calls::default()).unwrap_err();
         assert_eq!(error.to_string(), text);
         assert_eq!(error.errno(), Some(errno as i32));
         assert!(error.hint().is_some());

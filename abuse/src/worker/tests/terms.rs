@@ -92,7 +92,7 @@ fn serve_waiting(driver: &Fake) {
     let count = driver.lock().queue.len();
     let stop = Stop::new();
     thread::scope(|scope| {
-        let worker = scope.spawn(|| serve(driver, &backend, &plan, &stop, None));
+        let worker = scope.spawn(|| serve(driver, &backend, &plan, &stop, Calls::default()));
         driver.wait_ends(count);
         stop.stop();
         worker.join().unwrap().unwrap();
@@ -147,7 +147,7 @@ fn a_request_too_large_for_any_arena_ends_the_worker() {
     let (driver, backend) = (disk(), Memory::new());
     let plan = plan(&driver, &backend);
     driver.lock().fail.push_back(Errno::EMSGSIZE);
-    let error = serve(&driver, &backend, &plan, &Stop::new(), None).unwrap_err();
+    let error = serve(&driver, &backend, &plan, &Stop::new(), Calls::default()).unwrap_err();
     assert_eq!(error.errno(), Some(libc::EMSGSIZE));
 }
 
@@ -159,7 +159,7 @@ fn a_disk_that_no_longer_fits_is_not_touched() {
     driver.lock().epoch = 2;
     driver.lock().setup = Some(Setup::new(2 * SIZE));
     let id = driver.write(0, &[1; 512]);
-    let error = serve(&driver, &backend, &plan, &Stop::new(), None).unwrap_err();
+    let error = serve(&driver, &backend, &plan, &Stop::new(), Calls::default()).unwrap_err();
     assert!(error.to_string().contains("the backend has"), "{error}");
     assert!(calls(&backend).is_empty());
     // It is still there for a worker that fits.

@@ -86,6 +86,33 @@ impl<'g> Layer<'g> {
         Ok(Layer::new(guest, path, &[&down]))
     }
 
+    /// The same bytes, by device-mapper.
+    pub fn linear(guest: &'g Guest, disk: &Path, bytes: u64) -> Result<Layer<'g>> {
+        const NAME: &str = "abuse-linear";
+        let resume = ["dmsetup", "resume", NAME];
+        let down = ["dmsetup", "remove", "--retry", NAME];
+        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&resume, &down]);
+        let table = format!("0 {} linear {} 0", bytes / 512, disk.display());
+        let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
+        create.arg(table).ok()?;
+        Ok(layer)
+    }
+
+    /// A device of device-mapper answers no request any more.
+    pub fn suspend(&self) -> Result<()> {
+        let suspend = ["suspend", "--noflush", "--nolockfs"];
+        let command = self.guest.command("dmsetup").args(suspend);
+        command.arg(&self.path).ok()?;
+        Ok(())
+    }
+
+    /// It answers again.
+    pub fn resume(&self) -> Result<()> {
+        let command = self.guest.command("dmsetup").arg("resume");
+        command.arg(&self.path).ok()?;
+        Ok(())
+    }
+
     /// Its node.
     pub fn path(&self) -> &Path {
         &self.path

@@ -24,6 +24,8 @@ pub struct Worker {
     pub token: u64,
     /// It said that it is ready.
     pub ready: bool,
+    /// It waits to be promoted.
+    pub parked: bool,
 }
 
 impl Worker {
@@ -31,7 +33,7 @@ impl Worker {
     pub fn on_record(directory: &Path, number: u32, place: usize) -> Option<Worker> {
         let file = format!("abctl{number}.worker.{place}.lock");
         let record = std::fs::read_to_string(directory.join(file)).ok()?;
-        let (mut pid, mut token, mut ready) = (None, None, false);
+        let (mut pid, mut token, mut ready, mut parked) = (None, None, false, false);
         // What is just being written has no end yet.
         for line in record
             .split_inclusive('\n')
@@ -41,6 +43,8 @@ impl Worker {
                 Some(("pid", text)) => pid = text.parse().ok(),
                 Some(("token", text)) => token = abuse::owner::parse(text),
                 None if line == "ready" => ready = true,
+                None if line == "standby" => parked = true,
+                None if line == "active" => parked = false,
                 _ => {}
             }
         }
@@ -49,6 +53,7 @@ impl Worker {
             pid: pid?,
             token: token?,
             ready,
+            parked,
         })
     }
 }
@@ -74,6 +79,7 @@ pub struct Supervisor<'g> {
     disk: Disk<'g>,
     directory: PathBuf,
     workers: usize,
+    standby: usize,
 }
 
 /// How to supervise, before it is done.
@@ -82,6 +88,7 @@ pub struct Supervise<'g> {
     guest: &'g Guest,
     disk: Disk<'g>,
     workers: usize,
+    standby: usize,
     options: Vec<String>,
     command: Vec<String>,
     notify: Option<PathBuf>,
@@ -96,6 +103,7 @@ impl<'g> Supervise<'g> {
             guest,
             disk: disk.clone(),
             workers,
+            standby: 0,
             options: vec!["--stable-after=200ms".into()],
             command: command.split(' ').map(String::from).collect(),
             notify: None,
@@ -105,6 +113,12 @@ impl<'g> Supervise<'g> {
     /// Another command line for the workers.
     pub fn command(mut self, words: &[&str]) -> Self {
         self.command = words.iter().map(|word| word.to_string()).collect();
+        self
+    }
+
+    /// So many more that stand by.
+    pub fn standby(mut self, standby: usize) -> Self {
+        self.standby = standby;
         self
     }
 
@@ -128,6 +142,7 @@ impl<'g> Supervise<'g> {
             .command("abuse-supervisor")
             .args(["run", "--device", &self.disk.control()])
             .args(["--workers", &self.workers.to_string()])
+            .args(["--standby", &self.standby.to_string()])
             .arg("--runtime-dir")
             .arg(&directory)
             .args(&self.options)
@@ -141,6 +156,7 @@ impl<'g> Supervise<'g> {
             disk: self.disk,
             directory,
             workers: self.workers,
+            standby: self.standby,
         })
     }
 
@@ -153,11 +169,43 @@ impl<'g> Supervise<'g> {
 }
 
 impl Supervisor<'_> {
-    /// The workers there are, by its records.
+    /// The workers that serve, by its records.
     pub fn workers(&self) -> Vec<Worker> {
-        (0..self.workers)
-            .filter_map(|place| self.worker(place))
-            .collect()
+        self.on_record(false)
+    }
+
+    /// Those that stand by, by its records.
+    pub fn standbys(&self) -> Vec<Worker> {
+        self.on_record(true)
+    }
+
+    /// There is one place more than workers, for those that come before others go.
+    fn on_record(&self, parked: bool) -> Vec<Worker> {
+        let all = (0..=self.workers + self.standby).filter_map(|place| self.worker(place));
+        all.filter(|worker| worker.parked == parked).collect()
+    }
+
+    /// Whether every worker and every standby there should be is there and ready, without this one.
+    fn is_whole_without(&self, victim: &Worker) -> bool {
+        let ready = |all: Vec<Worker>| {
+            let others = all.iter().filter(|worker| worker.token != victim.token);
+            others.filter(|worker| is_up(worker)).count()
+        };
+        ready(self.workers()) == self.workers && ready(self.standbys()) == self.standby
+    }
+
+    /// Waits until every worker and every standby is ready.
+    pub fn wait_whole(&self) -> Result<()> {
+        wait_for("all workers and standbys to be ready", PATIENCE, || {
+            let up = |all: Vec<Worker>| all.iter().filter(|worker| is_up(worker)).count();
+            let whole = up(self.workers()) == self.workers && up(self.standbys()) == self.standby;
+            Ok(whole.then_some(()))
+        })
+    }
+
+    /// The disk it looks after.
+    pub fn disk(&self) -> &Disk<'_> {
+        &self.disk
     }
 
     /// The worker in a place.
@@ -215,7 +263,11 @@ impl Supervisor<'_> {
                 _ => {}
             }
             let there = self.worker(victim.place);
-            if there.is_some_and(|worker| worker.token != victim.token && worker.ready) {
+            let successor = there.filter(|worker| worker.token != victim.token && worker.ready);
+            if match self.standby {
+                0 => successor.is_some(),
+                _ => self.is_whole_without(victim),
+            } {
                 replaced.get_or_insert_with(|| shot.elapsed());
             }
             Ok(completion.and(replaced).map(|_| ()))

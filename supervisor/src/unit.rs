@@ -1,0 +1,642 @@
+// SPDX-License-Identifier: MIT
+//! One device with its workers: tells its [group](crate::group) what happens, and
+//! does what that says. Here is no policy.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::Signal;
+
+use crate::control::{Answer, Control, Verb};
+use crate::device::{Device, Look, Refusal};
+use crate::group::{Finished, Group, Health};
+use crate::notify::{Inbox, Message};
+use crate::policy::{Policy, Time};
+use crate::process::Process;
+use crate::roles::{assign, Occupant};
+use crate::slots::{Found, New, Slots};
+use crate::spawn::{self, Random, Spawned};
+use crate::state::{Action, Ending, Event, Exit, Hang, State, Worker};
+use crate::status;
+
+/// What to run, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The device's name in the log and in the runtime directory: abctl0.
+    pub name: String,
+    /// The worker's command line, complete.
+    pub command: Vec<OsString>,
+    /// How many workers.
+    pub workers: usize,
+    /// How many more stand by.
+    pub standby: usize,
+    /// How they are started again, given up and stopped.
+    pub policy: Policy,
+}
+
+/// Time and chance, the same for all devices.
+#[derive(Debug)]
+pub struct World {
+    random: Random,
+    begin: Instant,
+}
+
+impl World {
+    /// From now on.
+    pub fn new() -> anyhow::Result<Rc<World>> {
+        Ok(Rc::new(World {
+            random: Random::open().context("/dev/urandom: cannot open")?,
+            begin: Instant::now(),
+        }))
+    }
+
+    /// Since the beginning.
+    pub fn now(&self) -> Time {
+        self.begin.elapsed()
+    }
+
+    fn chance(&self) -> u64 {
+        self.random.next().unwrap_or(512)
+    }
+}
+
+/// What to wait for.
+pub(crate) fn events(write: bool) -> PollFlags {
+    match write {
+        true => PollFlags::POLLOUT,
+        false => PollFlags::POLLIN,
+    }
+}
+
+/// Requests that are unclaimed for so long fail, when they are to fail.
+const FAIL_AFTER: Duration = Duration::from_millis(100);
+
+/// A device and its workers.
+#[derive(Debug)]
+pub struct Unit<D> {
+    pub(crate) plan: Plan,
+    pub(crate) device: D,
+    slots: Slots,
+    pub(crate) group: Group,
+    processes: Vec<Option<Process>>,
+    inbox: Inbox,
+    control: Control,
+    world: Rc<World>,
+    /// What was said last: the health, and how many standbys are ready.
+    shown: Option<(Health, usize)>,
+    /// All workers have been ready at once.
+    served: bool,
+    /// When the ages of requests are looked at next.
+    next_look: Option<Time>,
+    /// How the last worker of each slot ended.
+    pub(crate) last_exit: Vec<Option<Exit>>,
+    foreign: Foreign,
+}
+
+/// Messages that came from no worker, to be told of now and then.
+#[derive(Debug, Default)]
+struct Foreign {
+    count: u64,
+    told: Option<Time>,
+}
+
+impl<D: Device> Unit<D> {
+    /// Takes over what an earlier supervisor left, and starts what is missing.
+    pub fn start(plan: Plan, slots: Slots, device: D, world: Rc<World>) -> anyhow::Result<Unit<D>> {
+        let path = slots.notify_path();
+        let inbox = Inbox::bind(&path)
+            .with_context(|| format!("{}: cannot listen there", path.display()))?;
+        let path = slots.control_path();
+        let control = Control::bind(&path)
+            .with_context(|| format!("{}: cannot listen there", path.display()))?;
+        let used = slots.count().context("cannot read the runtime directory")?;
+        let mut unit = Unit {
+            group: Group::new(plan.policy.clone(), &[]),
+            processes: Vec::new(),
+            next_look: plan.policy.request_timeout.map(|_| world.now()),
+            plan,
+            device,
+            slots,
+            inbox,
+            control,
+            world,
+            shown: None,
+            served: false,
+            last_exit: Vec::new(),
+            foreign: Foreign::default(),
+        };
+        let found = (0..used)
+            .map(|slot| unit.find(slot))
+            .collect::<anyhow::Result<Vec<Found>>>()?;
+        let there: Vec<Occupant> = found.iter().map(occupant).collect();
+        let roles = assign(unit.plan.workers, unit.plan.standby, &there);
+        unit.group = Group::new(unit.plan.policy.clone(), &roles);
+        unit.make_room();
+        if unit.slots.failing().is_some() {
+            unit.hold_io();
+        }
+        // The living first: a standby among them takes over from whoever died unwatched.
+        let found = found.into_iter().enumerate();
+        let (alive, rest): (Vec<_>, Vec<_>) =
+            found.partition(|(_, found)| matches!(found, Found::Alive { .. }));
+        for (slot, found) in alive.into_iter().chain(rest) {
+            unit.occupy(slot, found);
+        }
+        for slot in 0..roles.len() {
+            // It means nothing where somebody is, or where nobody is to be.
+            unit.tell(slot, Event::Start);
+        }
+        Ok(unit)
+    }
+
+    /// Finds out who is in a slot.
+    fn find(&self, slot: usize) -> anyhow::Result<Found> {
+        let find = || {
+            let found = self.slots.find(slot);
+            found.with_context(|| format!("cannot read the record of slot {slot}"))
+        };
+        let mut found = find()?;
+        // A process that is just being born writes its pid within a moment.
+        for _ in 0..50 {
+            if !matches!(found, Found::Unknown) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            found = find()?;
+        }
+        Ok(found)
+    }
+
+    /// What it means for a slot who is in it.
+    fn occupy(&mut self, slot: usize, found: Found) {
+        match found {
+            Found::Nobody => {}
+            // Whoever holds the lock keeps a spawn away until it ends.
+            Found::Unknown => log::warn!(
+                "{}/{slot}: an unknown process holds the slot's lock, and is left alone",
+                self.plan.name
+            ),
+            Found::Alive { .. } => {
+                let event = self.adopt(slot, found);
+                self.tell(slot, event);
+            }
+            Found::Died(worker) => self.tell(slot, Event::Orphan(worker)),
+        }
+    }
+
+    fn adopt(&mut self, slot: usize, found: Found) -> Event {
+        let Found::Alive {
+            worker,
+            pidfd,
+            ready,
+            parked,
+            beats,
+        } = found
+        else {
+            return Event::Blocked;
+        };
+        self.processes[slot] = Some(Process::adopted(pidfd));
+        Event::Adopt {
+            worker,
+            ready,
+            parked,
+            beats,
+        }
+    }
+
+    /// A place for the process of every slot.
+    fn make_room(&mut self) {
+        let slots = self.group.slots().len();
+        self.processes.resize_with(slots, || None);
+        self.last_exit.resize(slots, None);
+    }
+
+    /// What to poll, and whether for writing: the workers' socket, every worker, those who ask.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
+        let alive = self.processes.iter().flatten();
+        std::iter::once(self.inbox.as_fd())
+            .chain(alive.filter_map(Process::watched))
+            .map(|fd| (fd, false))
+            .chain(self.control.watched())
+    }
+
+    /// Answers those who ask. What is not its own business, it asks `reload`.
+    pub(crate) fn answer(&mut self, has_file: bool, reload: &mut dyn FnMut() -> Answer) {
+        let mut wishes = Vec::new();
+        let look = self.device.look();
+        let mut status = status::device(&self.group, look, &self.last_exit, self.world.now());
+        status.device.clone_from(&self.plan.name);
+        status.has_file = has_file;
+        let ending = self.group.ending();
+        self.control.serve(|verb| match verb {
+            Verb::Status => Answer {
+                status: Some(status.clone()),
+                ..Answer::done()
+            },
+            Verb::Reload => reload(),
+            Verb::Restart | Verb::Drain if ending => Answer::refused("it is ending"),
+            Verb::Restart | Verb::Drain => {
+                // Who asks for the status next sees it.
+                status.restarting |= verb == Verb::Restart;
+                wishes.push(verb);
+                Answer::done()
+            }
+        });
+        for verb in wishes {
+            match verb {
+                Verb::Restart => self.restart(),
+                _ => self.terminate(),
+            }
+        }
+    }
+
+    /// Whether somebody asks.
+    pub(crate) fn is_asked(&self) -> bool {
+        let mut fds: Vec<PollFd<'_>> = self
+            .control
+            .watched()
+            .map(|(fd, write)| PollFd::new(fd, events(write)))
+            .collect();
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    /// The operator changed what he wants: only what is different is touched.
+    pub(crate) fn change(&mut self, plan: Plan) {
+        let name = plan.name.clone();
+        let before = std::mem::replace(&mut self.plan, plan);
+        if before == self.plan {
+            return;
+        }
+        let now = self.world.now();
+        if before.policy != self.plan.policy {
+            log::info!("{name}: the terms changed, and hold from now on");
+            self.group.set_policy(self.plan.policy.clone());
+            self.next_look = self.plan.policy.request_timeout.map(|_| now);
+        }
+        let counts = |plan: &Plan| (plan.workers, plan.standby);
+        if counts(&before) != counts(&self.plan) {
+            let (workers, standby) = counts(&self.plan);
+            log::info!("{name}: {workers} workers and {standby} standbys from now on");
+            let actions = self.group.resize(workers, standby, now);
+            self.make_room();
+            self.perform(actions);
+        }
+        // Whether a worker beats is said to it when it starts.
+        let told = before.policy.heartbeat != self.plan.policy.heartbeat;
+        if before.command != self.plan.command || told {
+            log::info!("{name}: what its workers are started with changed");
+            self.restart();
+        }
+    }
+
+    /// When [`Unit::turn`] is due at the latest.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.group
+            .deadline()
+            .into_iter()
+            .chain(self.next_look)
+            .min()
+    }
+
+    /// Sees what has happened, and does what follows.
+    pub(crate) fn turn(&mut self) -> anyhow::Result<()> {
+        for message in self.inbox.receive().context("the workers' socket")? {
+            self.message(message);
+        }
+        for slot in 0..self.processes.len() {
+            self.look(slot);
+        }
+        let now = self.world.now();
+        if self.next_look.is_some_and(|at| now >= at) {
+            self.look_at_ages(now);
+        }
+        let world = Rc::clone(&self.world);
+        let due = self.group.tick(now, || world.chance());
+        self.perform(due);
+        Ok(())
+    }
+
+    /// Whether everything is over; says so.
+    pub(crate) fn finished(&self) -> Option<Finished> {
+        let finished = self.group.finished(self.world.now())?;
+        let name = &self.plan.name;
+        for worker in &finished.left {
+            log::error!(
+                "{name}: worker {} is left behind: SIGKILL did not end it, or its requests could \
+                 not be re-offered; the next supervisor sees to it",
+                worker.pid
+            );
+        }
+        log::info!("{name}: ended with status {}", finished.status());
+        // Who asks finds nobody from now on.
+        let _ = std::fs::remove_file(self.slots.control_path());
+        Some(finished)
+    }
+
+    fn message(&mut self, message: Message) {
+        match self.group.slot_of(message.pid) {
+            Some(slot) => {
+                if message.ready && self.is_spawned(slot) {
+                    if let Err(error) = self.slots.ready(slot) {
+                        self.record_failed(slot, &error);
+                    }
+                    self.tell(slot, Event::Ready);
+                }
+                if message.alive {
+                    self.tell(slot, Event::Beat);
+                }
+            }
+            None => {
+                self.foreign.count += 1;
+                let now = self.world.now();
+                let again = Duration::from_secs(10);
+                if self.foreign.told.is_none_or(|at| now >= at + again) {
+                    self.foreign.told = Some(now);
+                    let Foreign { count, .. } = self.foreign;
+                    log::warn!(
+                        "{}: process {} is no worker's main process, and its message was not \
+                         believed ({count} such messages so far)",
+                        self.plan.name,
+                        message.pid
+                    );
+                }
+            }
+        }
+    }
+
+    fn is_spawned(&self, slot: usize) -> bool {
+        let slot = self.group.slots().get(slot);
+        slot.is_some_and(|slot| matches!(slot.state(), State::Spawned { .. }))
+    }
+
+    /// Sees whether the process in a slot has died.
+    fn look(&mut self, slot: usize) {
+        let process = self.processes.get_mut(slot).and_then(Option::as_mut);
+        if let Some(exit) = process.and_then(Process::death) {
+            self.last_exit[slot] = Some(exit);
+            self.tell(slot, Event::Died(exit));
+        }
+    }
+
+    /// Finds workers that sit on requests, or let them lie.
+    fn look_at_ages(&mut self, now: Time) {
+        let Some(limit) = self.plan.policy.request_timeout else {
+            self.next_look = None;
+            return;
+        };
+        let pause = (limit / 4).clamp(Duration::from_millis(20), Duration::from_secs(1));
+        self.next_look = Some(now + pause);
+        let Some(Look {
+            oldest_taken,
+            oldest_queued,
+            ..
+        }) = self.device.look()
+        else {
+            return;
+        };
+        let old = |age: Option<Duration>| age.is_some_and(|age| age > limit);
+        for slot in 0..self.group.slots().len() {
+            let State::Ready {
+                worker,
+                since,
+                parked: false,
+                ..
+            } = *self.group.slots()[slot].state()
+            else {
+                continue;
+            };
+            // Who has not been there for so long cannot have let anything lie.
+            let there = now.saturating_sub(since) > limit;
+            if old(oldest_taken) && self.device.holds_longer(worker.token, limit) {
+                self.tell(slot, Event::Hung(Hang::Holds));
+            } else if old(oldest_queued) && there {
+                self.tell(slot, Event::Hung(Hang::TakesNothing));
+            }
+        }
+    }
+
+    /// The operator wants the end.
+    pub(crate) fn terminate(&mut self) {
+        let name = &self.plan.name;
+        if self.group.ending() {
+            log::warn!("{name}: told to end a second time: workers are killed");
+        } else {
+            log::info!("{name}: told to end: workers finish what they have and leave");
+        }
+        let actions = self.group.terminate(self.world.now());
+        self.perform(actions);
+    }
+
+    /// The operator wants new workers.
+    pub(crate) fn restart(&mut self) {
+        log::info!("{}: rolling restart", self.plan.name);
+        let actions = self.group.restart(self.world.now());
+        self.perform(actions);
+    }
+
+    /// How it stands, to the log.
+    pub(crate) fn log_status(&self) {
+        for line in status::lines(&self.plan.name, &self.group, self.world.now()) {
+            log::info!("{line}");
+        }
+    }
+
+    fn tell(&mut self, slot: usize, event: Event) {
+        let (now, chance) = (self.world.now(), self.world.chance());
+        let actions = self.group.step(slot, event, now, chance);
+        self.perform(actions);
+    }
+
+    /// Does what the machine says, and what follows from that.
+    fn perform(&mut self, actions: Vec<(usize, Action)>) {
+        let mut todo = VecDeque::from(actions);
+        while let Some((slot, action)) = todo.pop_front() {
+            let answer = match action {
+                Action::Spawn { parked } => Some(self.spawn(slot, parked)),
+                Action::Promote(worker) => {
+                    self.promote(slot, worker);
+                    None
+                }
+                Action::Requeue(worker) => Some(Event::Answer(self.device.requeue(worker.token))),
+                Action::Terminate(worker) => self.signal(slot, worker, Signal::SIGTERM),
+                Action::Kill(worker) => self.signal(slot, worker, Signal::SIGKILL),
+                Action::Reap(_) => self.reap(slot),
+                Action::Forget => {
+                    if let Err(error) = self.slots.forget(slot) {
+                        self.record_failed(slot, &error);
+                    }
+                    None
+                }
+                Action::FailIo => {
+                    todo.extend(self.fail_io());
+                    None
+                }
+                Action::HoldIo => {
+                    self.hold_io();
+                    None
+                }
+                Action::End(_) => {
+                    log::warn!(
+                        "{}: there is nothing left to serve: all its workers end",
+                        self.plan.name
+                    );
+                    None
+                }
+                Action::Report(report) => {
+                    let level = report.level();
+                    log::log!(level, "{}/{slot}: {report}", self.plan.name);
+                    None
+                }
+            };
+            if let Some(event) = answer {
+                let (now, chance) = (self.world.now(), self.world.chance());
+                let more = self.group.step(slot, event, now, chance);
+                todo.extend(more);
+            }
+        }
+    }
+
+    fn spawn(&mut self, slot: usize, parked: bool) -> Event {
+        let heartbeat = self.plan.policy.heartbeat;
+        let spawned = self.world.random.next().and_then(|token| {
+            let new = New {
+                token: token.max(1),
+                parked,
+                beats: heartbeat.is_some(),
+            };
+            spawn::spawn(&self.plan.command, &self.slots, slot, new, heartbeat)
+        });
+        match spawned {
+            Ok(Spawned::Running(worker, pidfd)) => {
+                self.processes[slot] = Some(Process::child(pidfd));
+                if let Err(error) = self.slots.started(slot, worker.pid) {
+                    self.record_failed(slot, &error);
+                }
+                Event::Spawned(worker)
+            }
+            // Perhaps born late, of an earlier supervisor: it had not yet said who it is.
+            Ok(Spawned::Blocked) => match self.slots.find(slot) {
+                Ok(found) => self.adopt(slot, found),
+                Err(_) => Event::Blocked,
+            },
+            Err(error) => {
+                let program = self.plan.command.first().cloned().unwrap_or_default();
+                Event::SpawnFailed(format!("{}: {error}", program.to_string_lossy()))
+            }
+        }
+    }
+
+    fn promote(&self, slot: usize, worker: Worker) {
+        if let Err(error) = self.slots.promote(slot) {
+            log::error!(
+                "{}/{slot}: standby {} cannot be promoted: {error}; its heartbeat or the age of \
+                 requests will tell, if they are watched",
+                self.plan.name,
+                worker.pid
+            );
+        }
+    }
+
+    fn signal(&self, slot: usize, worker: Worker, signal: Signal) -> Option<Event> {
+        if let Some(Some(process)) = self.processes.get(slot) {
+            if let Err(error) = process.signal(signal) {
+                log::error!(
+                    "{}/{slot}: worker {} cannot be sent {signal}: {error}",
+                    self.plan.name,
+                    worker.pid
+                );
+            }
+        }
+        None
+    }
+
+    fn reap(&mut self, slot: usize) -> Option<Event> {
+        if let Some(process) = self.processes.get_mut(slot).and_then(Option::take) {
+            process.reap();
+        }
+        None
+    }
+
+    /// Nobody will serve this device: its I/O fails.
+    fn fail_io(&mut self) -> Vec<(usize, Action)> {
+        let name = self.plan.name.clone();
+        let before = self.device.look().and_then(|look| look.fail_unclaimed);
+        if let Err(error) = self.slots.note_failing(before) {
+            log::warn!(
+                "{name}: a later supervisor will not know that I/O was made to fail: {error}"
+            );
+        }
+        match self.device.fail_unclaimed(Some(FAIL_AFTER)) {
+            Ok(()) => log::error!(
+                "{name}: nobody serves it, and the operator wants I/O to fail then: requests \
+                 fail from now on, until its workers are restarted"
+            ),
+            Err(Refusal::WriterLives) => {
+                log::error!(
+                    "{name}: a worker that is stuck holds writes, so that only a reset ends them: \
+                     the disk is reset, and everything pending on it fails"
+                );
+                if let Err(error) = self.device.reset() {
+                    log::error!("{name}: the reset failed: {error}");
+                }
+                return self.group.finish(Ending::Reset, self.world.now());
+            }
+            Err(Refusal::Other(error)) => {
+                log::error!("{name}: I/O cannot be made to fail: {error}; it waits");
+            }
+        }
+        Vec::new()
+    }
+
+    /// I/O waits again, as it did before it was made to fail.
+    fn hold_io(&self) {
+        let name = &self.plan.name;
+        let Some(before) = self.slots.failing() else {
+            return;
+        };
+        match self.device.fail_unclaimed(before) {
+            Ok(()) => log::info!("{name}: requests wait again for workers"),
+            Err(why) => log::warn!("{name}: requests that wait still fail: {why:?}"),
+        }
+        if let Err(error) = self.slots.forget_failing() {
+            log::warn!("{name}: {error}");
+        }
+    }
+
+    fn record_failed(&self, slot: usize, error: &std::io::Error) {
+        log::warn!(
+            "{}/{slot}: the record in the runtime directory cannot be written ({error}): \
+             a later supervisor may not know this worker",
+            self.plan.name
+        );
+    }
+
+    /// Says what changed for the device as a whole to the log.
+    pub(crate) fn show(&mut self) -> Health {
+        let health = self.group.health();
+        let shown = Some((health, self.group.standbys().1));
+        if self.shown != shown {
+            // Not all being ready is no news before they have been for the first time.
+            self.served |= health == Health::Served;
+            if self.served || matches!(health, Health::Failed | Health::Ending) {
+                let level = status::level(health);
+                log::log!(level, "{}", status::summary(&self.plan.name, &self.group));
+            }
+            self.shown = shown;
+        }
+        health
+    }
+}
+
+fn occupant(found: &Found) -> Occupant {
+    match found {
+        Found::Alive { parked: true, .. } => Occupant::Parked,
+        Found::Alive { .. } => Occupant::Serving,
+        Found::Nobody | Found::Died(_) | Found::Unknown => Occupant::Nobody,
+    }
+}
