@@ -155,7 +155,7 @@ impl<Q> Holder<Q> {
     /// It holds one request less.
     #[inline(always)]
     fn let_go(&mut self) {
-        self.held = self.held.saturating_sub(1);
+        self.held = self.held.wrapping_sub(1);
         self.suspect = false;
         if self.is_vacant() {
             self.vacate();
@@ -297,11 +297,13 @@ pub(crate) struct Wake {
 
 impl Wake {
     /// Both.
+    #[inline(always)]
     pub(crate) fn and(self, other: Wake) -> Wake {
+        // Without a branch: this is said of every request.
         Wake {
-            one: self.one || other.one,
-            patient: self.patient || other.patient,
-            pollers: self.pollers || other.pollers,
+            one: self.one | other.one,
+            patient: self.patient | other.patient,
+            pollers: self.pollers | other.pollers,
         }
     }
 
@@ -482,6 +484,7 @@ pub(crate) struct Ledger<P, Q> {
     head: u32,
     tail: u32,
     condemned: u32,
+    /// Each request is counted in one of these and in nobody's hands twice: none of them can wrap.
     queued: u32,
     taken: u32,
     busy: u32,
@@ -610,7 +613,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             match slot.state {
                 State::Queued => {
                     self.unlink(index);
-                    self.queued = self.queued.saturating_sub(1);
+                    self.queued = self.queued.wrapping_sub(1);
                 }
                 State::Taken => self.release(index),
                 _ => continue,
@@ -630,7 +633,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             let (next, old) = (slot.next, now.saturating_sub(slot.since) >= age);
             if old {
                 self.unlink(index);
-                self.queued = self.queued.saturating_sub(1);
+                self.queued = self.queued.wrapping_sub(1);
                 self.condemn(index);
                 failed = failed.wrapping_add(1);
                 self.changed = true;
@@ -753,7 +756,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             None => self.head = tag,
         }
         self.tail = tag;
-        self.queued = self.queued.saturating_add(1);
+        self.queued = self.queued.wrapping_add(1);
         self.count(arrival.op, |counts| counts.queued += 1);
         Ok(self.wake())
     }
@@ -790,7 +793,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         // Whoever was kept from a suspect may want what comes behind it.
         self.changed |= slot.is_suspect();
         slot.detached = detached;
-        who.held = who.held.saturating_add(1);
+        who.held = who.held.wrapping_add(1);
         who.suspect = self.policies.max_attempts > 0 && slot.is_suspect();
         who.crowded = false;
         let claim = Claim {
@@ -809,8 +812,8 @@ impl<P, Q: Process> Ledger<P, Q> {
             Some(behind) => behind.prev = NONE,
             None => self.tail = NONE,
         }
-        self.queued = self.queued.saturating_sub(1);
-        self.busy = self.busy.saturating_add(1);
+        self.queued = self.queued.wrapping_sub(1);
+        self.busy = self.busy.wrapping_add(1);
         Next::Claim(claim)
     }
 
@@ -839,7 +842,7 @@ impl<P, Q: Process> Ledger<P, Q> {
     /// The worker has it. A doomed request comes back, to be ended with an error.
     #[inline(always)]
     pub(crate) fn take_commit(&mut self, claim: Claim<P>, now: u64) -> Option<Ended<P>> {
-        self.busy = self.busy.saturating_sub(1);
+        self.busy = self.busy.wrapping_sub(1);
         let (alive, doomed_through) = (self.alive, self.doomed_through);
         let slot = self.slots.get_mut(tag_of(claim.id) as usize);
         let Some(slot) = slot.filter(|slot| alive && slot.arrival > doomed_through) else {
@@ -849,14 +852,14 @@ impl<P, Q: Process> Ledger<P, Q> {
         slot.state = State::Taken;
         slot.since = now;
         let op = slot.op;
-        self.taken = self.taken.saturating_add(1);
+        self.taken = self.taken.wrapping_add(1);
         self.count(op, |counts| counts.taken += 1);
         None
     }
 
     /// The worker could not be given it: back into its place in the queue, under the same id.
     pub(crate) fn take_abort(&mut self, claim: Claim<P>) -> Result<Wake, Ended<P>> {
-        self.busy = self.busy.saturating_sub(1);
+        self.busy = self.busy.wrapping_sub(1);
         if self.is_doomed(tag_of(claim.id)) {
             return Err(self.end_doomed(tag_of(claim.id), claim.request));
         }
@@ -906,18 +909,18 @@ impl<P, Q: Process> Ledger<P, Q> {
         };
         if from_queue {
             self.unlink(index);
-            self.queued = self.queued.saturating_sub(1);
+            self.queued = self.queued.wrapping_sub(1);
         } else {
-            self.taken = self.taken.saturating_sub(1);
+            self.taken = self.taken.wrapping_sub(1);
         }
-        self.busy = self.busy.saturating_add(1);
+        self.busy = self.busy.wrapping_add(1);
         Ok(finish)
     }
 
     /// The request is done, well or with an error.
     #[inline(always)]
     pub(crate) fn finish_commit(&mut self, finish: Finish<P>, well: bool, now: u64) -> Ended<P> {
-        self.busy = self.busy.saturating_sub(1);
+        self.busy = self.busy.wrapping_sub(1);
         let (alive, doomed_through) = (self.alive, self.doomed_through);
         let slot = self.slots.get_mut(tag_of(finish.id) as usize);
         let Some(slot) = slot.filter(|slot| alive && slot.arrival > doomed_through) else {
@@ -958,7 +961,7 @@ impl<P, Q: Process> Ledger<P, Q> {
     /// The data could not be had: the request stays where it was, under the same id. If its owner
     /// was made to give it back meanwhile, it is offered again.
     pub(crate) fn finish_abort(&mut self, finish: Finish<P>) -> Result<Wake, Ended<P>> {
-        self.busy = self.busy.saturating_sub(1);
+        self.busy = self.busy.wrapping_sub(1);
         if self.is_doomed(tag_of(finish.id)) {
             return Err(self.end_doomed(tag_of(finish.id), finish.request));
         }
@@ -968,7 +971,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         if !finish.from_queue && !slot.recalled {
             slot.request = Some(finish.request);
             slot.state = State::Taken;
-            self.taken = self.taken.saturating_add(1);
+            self.taken = self.taken.wrapping_add(1);
             return Ok(Wake::default());
         }
         if slot.recalled {
@@ -1438,7 +1441,7 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// A Taken request leaves its owner's hands.
     fn release(&mut self, index: u32) {
-        self.taken = self.taken.saturating_sub(1);
+        self.taken = self.taken.wrapping_sub(1);
         self.let_go(index);
     }
 
@@ -1519,7 +1522,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             Some(behind) => behind.prev = index,
             None => self.tail = index,
         }
-        self.queued = self.queued.saturating_add(1);
+        self.queued = self.queued.wrapping_add(1);
         self.changed = true;
     }
 }
