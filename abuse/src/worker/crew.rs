@@ -24,6 +24,7 @@ const SMALL_REQUEST: usize = 32 << 10;
 const STACK: usize = 1 << 20;
 
 /// How a worker serves: what was asked for, made to fit backend and disk. The same for all threads.
+#[derive(Clone)]
 pub(super) struct Plan {
     pub(super) threads: usize,
     pub(super) batch: usize,
@@ -34,6 +35,8 @@ pub(super) struct Plan {
     pub(super) max_bytes: usize,
     pub(super) write_through: bool,
     pub(super) epoch: u32,
+    /// Whether a signal ends a thread's wait for requests, so that it may last for ever.
+    pub(super) interruptible: bool,
 }
 
 impl Plan {
@@ -48,6 +51,7 @@ impl Plan {
             max_bytes: setup.max_bytes as usize,
             write_through: setup.write_through,
             epoch,
+            interruptible: false,
         }
     }
 
@@ -91,12 +95,15 @@ pub(super) fn serve<D: Driver, B: Backend>(
     on_ready: Option<Box<dyn FnOnce() + Send>>,
 ) -> Result<Served> {
     let fail = |error| Error::new(driver.label(), "start a thread", error);
+    let plan = &Plan {
+        interruptible: sys::thread::wake_interrupts(),
+        ..plan.clone()
+    };
     // All memory first: what is short shows before anybody is told that this worker is ready.
     let lanes = (0..plan.threads)
         .map(|_| Lane::new(driver, backend, plan, stop))
         .collect::<Result<Vec<_>>>()?;
     let ids: Vec<AtomicI32> = lanes.iter().map(|_| AtomicI32::new(0)).collect();
-    sys::thread::wake_interrupts();
     thread::scope(|scope| {
         let mut threads = Vec::with_capacity(lanes.len());
         for (mut lane, id) in lanes.into_iter().zip(&ids) {

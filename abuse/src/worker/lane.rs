@@ -23,7 +23,8 @@ use crate::sys::ioctl::Call;
 use crate::sys::Arena;
 use crate::{abi, Backend};
 
-/// How long to wait for requests at most. Only so that a stop is seen whose signal went astray.
+/// How long to wait for requests at most where a signal may not end the wait: only so that a stop is
+/// seen. Elsewhere the wait has no end of its own, as a timer costs as much as a request.
 const IDLE: Duration = Duration::from_secs(1);
 /// From a slow backend, completed requests wait for the rest of their batch no longer than this.
 const PATIENCE: Duration = Duration::from_micros(500);
@@ -104,9 +105,10 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
 
     /// Completes what is done and takes the next batch; how many came.
     fn exchange(&mut self) -> Result<usize> {
-        let wait = match self.idle_turns < self.plan.spin {
-            true => Duration::ZERO,
-            false => IDLE,
+        let timeout_ns = match self.idle_turns < self.plan.spin {
+            true => 0,
+            false if self.plan.interruptible => abi::FOREVER,
+            false => nanoseconds(IDLE),
         };
         let reply = self.driver.exchange(Call {
             done: &mut self.done,
@@ -118,7 +120,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             },
             owner: self.plan.owner,
             take_min: 1,
-            timeout_ns: nanoseconds(wait),
+            timeout_ns,
         });
         self.served.exchanges += 1;
         let reply = match reply {
