@@ -293,12 +293,9 @@ impl Device {
         }
     }
 
-    /// The place of a worker in the ledger; `known` is where it was last time.
-    pub(crate) fn holder(&self, who: &Who, known: u32) -> Result<u32> {
+    /// The place of a worker in the ledger, which enters it if it has none.
+    pub(crate) fn holder(&self, who: &Who) -> Result<u32> {
         let ledger = self.ledger.lock();
-        if ledger.holder_is(known, who) {
-            return Ok(known);
-        }
         if let Some(index) = ledger.holder_find(who) {
             return Ok(index);
         }

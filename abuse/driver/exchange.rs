@@ -43,8 +43,11 @@ pub(crate) fn exchange(
     if call.done_count > MOST || call.take_max > MOST || call.take_min > call.take_max.max(1) {
         return Err(EINVAL);
     }
+    let last = known.load(Relaxed);
     let ledger = device.ledger.lock();
     let (alive, epoch) = (ledger.is_alive(), ledger.epoch());
+    // It stays its own as long as the caller lives and has the file open: through this call.
+    let is_known = ledger.holder_is(last, who);
     drop(ledger);
     if !alive {
         return Err(device.absence());
@@ -54,16 +57,16 @@ pub(crate) fn exchange(
     call.done_failed = failed;
     call.taken = 0;
     if call.take_max > 0 {
-        let last = known.load(Relaxed);
-        let holder = match device.holder(who, last) {
-            Ok(holder) => holder,
-            Err(error) if completed == 0 && failed == 0 => return Err(error),
-            Err(_) => {
-                call.queued = device.ledger.lock().queued();
-                return Ok(());
-            }
-        };
-        if holder != last {
+        let mut holder = last;
+        if !is_known {
+            holder = match device.holder(who) {
+                Ok(holder) => holder,
+                Err(error) if completed == 0 && failed == 0 => return Err(error),
+                Err(_) => {
+                    call.queued = device.ledger.lock().queued();
+                    return Ok(());
+                }
+            };
             known.store(holder, Relaxed);
         }
         Device::mark_live(device);
@@ -74,6 +77,10 @@ pub(crate) fn exchange(
             if completed == 0 && failed == 0 && call.taken == 0 {
                 return Err(error);
             }
+        }
+        if call.taken > 0 {
+            // How many are left was seen when the last were handed over.
+            return Ok(());
         }
     }
     call.queued = device.ledger.lock().queued();
@@ -88,11 +95,12 @@ fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u32)> {
     let mut at = call.done;
     let mut left = call.done_count;
     while left > 0 {
-        let mut entries = [Done::default(); CHUNK];
         let count = (left as usize).min(CHUNK);
-        let Some(entries) = entries.get_mut(..count) else {
-            break;
-        };
+        let mut entries: Few<Done, CHUNK> = Few::new();
+        while entries.as_slice().len() < count {
+            let _ = entries.push(Done::default());
+        }
+        let entries = entries.as_mut_slice();
         if let Err(error) = user::read_slice(at, entries) {
             if completed == 0 && failed == 0 {
                 return Err(error);
@@ -100,7 +108,13 @@ fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u32)> {
             // What cannot be read is refused; there is nowhere to say so but in the count.
             return Ok((completed, failed.saturating_add(left)));
         }
-        let statuses = complete_chunk(device, entries);
+        let (statuses, all) = complete_chunk(device, entries);
+        at = at.wrapping_add(size_of::<Done>().wrapping_mul(count) as u64);
+        left = left.saturating_sub(count as u32);
+        if all {
+            completed = completed.wrapping_add(count as u32);
+            continue;
+        }
         for (index, &status) in statuses.iter().take(count).enumerate() {
             if status == 0 {
                 completed = completed.wrapping_add(1);
@@ -111,12 +125,11 @@ fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u32)> {
                 let id = entries.get(index).map_or(0, |done| done.id);
                 trace::put_refused(device.number(), id, status);
             }
-            let entry = at.wrapping_add((index * size_of::<Done>()) as u64);
+            let back = count.wrapping_sub(index).wrapping_mul(size_of::<Done>());
+            let entry = at.wrapping_sub(back as u64);
             // A caller that takes this memory away is told by the count alone.
             let _ = user::write(entry.wrapping_add(STATUS_OFFSET), &status);
         }
-        at = at.wrapping_add(size_of::<Done>().wrapping_mul(count) as u64);
-        left = left.saturating_sub(count as u32);
     }
     Ok((completed, failed))
 }
@@ -135,9 +148,11 @@ const _: () = assert!(CHUNK <= u8::MAX as usize);
 /// Requests that have left the ledger, with how they end.
 type Leaving = Few<(Ended<Request>, Status), CHUNK>;
 
-/// Completes some entries, under two short holds of the lock. Returns their statuses.
+/// Completes some entries, under two short holds of the lock. Returns their statuses, and whether all
+/// of them are 0.
 #[inline(never)] // Its frame must be gone when memory is faulted in.
-fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
+fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> ([i32; CHUNK], bool) {
+    let mut all = true;
     let mut statuses = [0i32; CHUNK];
     let mut begun: Few<Begun, CHUNK> = Few::new();
     let mut ledger = device.ledger.lock();
@@ -157,6 +172,7 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
                 Err(refusal) => refused(refusal),
             },
         };
+        all = false;
         if let Some(place) = statuses.get_mut(entry) {
             *place = status;
         }
@@ -185,6 +201,7 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
             let gone = commit(device, &mut ledger, begun.finish, status, now);
             Ok((gone, status))
         } else {
+            all = false;
             if let Some(status) = statuses.get_mut(entry) {
                 *status = match begun.fate {
                     Brought::Never => EINVAL.to_errno(),
@@ -214,7 +231,7 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
             }
         }
     }
-    statuses
+    (statuses, all)
 }
 
 /// Sees to the end of a request, once the ledger is unlocked.
@@ -476,6 +493,8 @@ fn take(device: &Arc<Device>, holder: u32, call: &mut Exchange, patience: u64) -
             tries = 0;
         }
         match trouble {
+            // There were no more. What has come since is for the next call, which is not far.
+            None if (taken as usize) < CHUNK => return Ok(()),
             None => {}
             Some(Trouble::TooBig) => return Err(EMSGSIZE),
             Some(Trouble::Missing(at, len)) => {
@@ -610,7 +629,7 @@ impl Chunk {
     fn deliver(
         &self,
         device: &Arc<Device>,
-        call: &Exchange,
+        call: &mut Exchange,
         claims: &mut Claims,
     ) -> (u32, Option<Trouble>) {
         let mut trouble = None;
@@ -657,6 +676,7 @@ impl Chunk {
                 let _ = leaving.push((gone, Status::IO_ERROR));
             }
         });
+        call.queued = ledger.queued();
         drop(ledger);
         device.wake(wake);
         if !leaving.is_empty() {

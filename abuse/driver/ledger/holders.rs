@@ -71,7 +71,7 @@ impl<Q> Holder<Q> {
     /// It holds one request less.
     #[inline(always)]
     pub(super) fn let_go(&mut self) {
-        self.held = self.held.saturating_sub(1);
+        self.held = self.held.wrapping_sub(1);
         self.suspect = false;
         if self.is_vacant() {
             self.vacate();

@@ -162,6 +162,7 @@ pub(crate) struct Ledger<P, Q> {
     head: u32,
     tail: u32,
     condemned: u32,
+    /// Each request is counted in one of these and in nobody's hands twice: none of them can wrap.
     queued: u32,
     taken: u32,
     busy: u32,
@@ -297,7 +298,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             match slot.state {
                 State::Queued => {
                     self.unlink(index);
-                    self.queued = self.queued.saturating_sub(1);
+                    self.queued = self.queued.wrapping_sub(1);
                 }
                 State::Taken => self.release(index),
                 _ => continue,
@@ -317,7 +318,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             let (next, old) = (slot.next, now.saturating_sub(slot.since) >= age);
             if old {
                 self.unlink(index);
-                self.queued = self.queued.saturating_sub(1);
+                self.queued = self.queued.wrapping_sub(1);
                 self.condemn(index);
                 failed = failed.wrapping_add(1);
                 self.changed = true;
@@ -391,7 +392,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             None => self.head = tag,
         }
         self.tail = tag;
-        self.queued = self.queued.saturating_add(1);
+        self.queued = self.queued.wrapping_add(1);
         self.count(arrival.op, |counts| counts.queued += 1);
         Ok(self.wake())
     }
@@ -428,7 +429,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         // Whoever was kept from a suspect may want what comes behind it.
         self.changed |= slot.is_suspect();
         slot.detached = detached;
-        who.held = who.held.saturating_add(1);
+        who.held = who.held.wrapping_add(1);
         who.suspect = self.policies.max_attempts > 0 && slot.is_suspect();
         who.crowded = false;
         let claim = Claim {
@@ -447,15 +448,15 @@ impl<P, Q: Process> Ledger<P, Q> {
             Some(behind) => behind.prev = NONE,
             None => self.tail = NONE,
         }
-        self.queued = self.queued.saturating_sub(1);
-        self.busy = self.busy.saturating_add(1);
+        self.queued = self.queued.wrapping_sub(1);
+        self.busy = self.busy.wrapping_add(1);
         Next::Claim(claim)
     }
 
     /// The worker has it. A doomed request comes back, to be ended with an error.
     #[inline(always)]
     pub(crate) fn take_commit(&mut self, claim: Claim<P>, now: u64) -> Option<Ended<P>> {
-        self.busy = self.busy.saturating_sub(1);
+        self.busy = self.busy.wrapping_sub(1);
         let (alive, doomed_through) = (self.alive, self.doomed_through);
         let slot = self.slots.get_mut(tag_of(claim.id) as usize);
         let Some(slot) = slot.filter(|slot| alive && slot.arrival > doomed_through) else {
@@ -465,14 +466,14 @@ impl<P, Q: Process> Ledger<P, Q> {
         slot.state = State::Taken;
         slot.since = now;
         let op = slot.op;
-        self.taken = self.taken.saturating_add(1);
+        self.taken = self.taken.wrapping_add(1);
         self.count(op, |counts| counts.taken += 1);
         None
     }
 
     /// The worker could not be given it: back into its place in the queue, under the same id.
     pub(crate) fn take_abort(&mut self, claim: Claim<P>) -> Result<Wake, Ended<P>> {
-        self.busy = self.busy.saturating_sub(1);
+        self.busy = self.busy.wrapping_sub(1);
         if self.is_doomed(tag_of(claim.id)) {
             return Err(self.end_doomed(tag_of(claim.id), claim.request));
         }
@@ -522,18 +523,18 @@ impl<P, Q: Process> Ledger<P, Q> {
         };
         if from_queue {
             self.unlink(index);
-            self.queued = self.queued.saturating_sub(1);
+            self.queued = self.queued.wrapping_sub(1);
         } else {
-            self.taken = self.taken.saturating_sub(1);
+            self.taken = self.taken.wrapping_sub(1);
         }
-        self.busy = self.busy.saturating_add(1);
+        self.busy = self.busy.wrapping_add(1);
         Ok(finish)
     }
 
     /// The request is done, well or with an error.
     #[inline(always)]
     pub(crate) fn finish_commit(&mut self, finish: Finish<P>, well: bool, now: u64) -> Ended<P> {
-        self.busy = self.busy.saturating_sub(1);
+        self.busy = self.busy.wrapping_sub(1);
         let (alive, doomed_through) = (self.alive, self.doomed_through);
         let slot = self.slots.get_mut(tag_of(finish.id) as usize);
         let Some(slot) = slot.filter(|slot| alive && slot.arrival > doomed_through) else {
@@ -579,7 +580,7 @@ impl<P, Q: Process> Ledger<P, Q> {
     /// The data could not be had: the request stays where it was, under the same id. If its owner
     /// was made to give it back meanwhile, it is offered again.
     pub(crate) fn finish_abort(&mut self, finish: Finish<P>) -> Result<Wake, Ended<P>> {
-        self.busy = self.busy.saturating_sub(1);
+        self.busy = self.busy.wrapping_sub(1);
         if self.is_doomed(tag_of(finish.id)) {
             return Err(self.end_doomed(tag_of(finish.id), finish.request));
         }
@@ -589,7 +590,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         if !finish.from_queue && !slot.recalled {
             slot.request = Some(finish.request);
             slot.state = State::Taken;
-            self.taken = self.taken.saturating_add(1);
+            self.taken = self.taken.wrapping_add(1);
             return Ok(Wake::default());
         }
         if slot.recalled {
@@ -673,7 +674,7 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// A Taken request leaves its owner's hands.
     fn release(&mut self, index: u32) {
-        self.taken = self.taken.saturating_sub(1);
+        self.taken = self.taken.wrapping_sub(1);
         self.let_go(index);
     }
 

@@ -59,7 +59,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             Some(behind) => behind.prev = index,
             None => self.tail = index,
         }
-        self.queued = self.queued.saturating_add(1);
+        self.queued = self.queued.wrapping_add(1);
         self.changed = true;
     }
 }

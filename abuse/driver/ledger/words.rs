@@ -77,11 +77,13 @@ pub(crate) struct Wake {
 
 impl Wake {
     /// Both.
+    #[inline(always)]
     pub(crate) fn and(self, other: Wake) -> Wake {
+        // Without a branch: this is said of every request.
         Wake {
-            one: self.one || other.one,
-            patient: self.patient || other.patient,
-            pollers: self.pollers || other.pollers,
+            one: self.one | other.one,
+            patient: self.patient | other.patient,
+            pollers: self.pollers | other.pollers,
         }
     }
 

@@ -24,8 +24,13 @@ pub(crate) fn gate(place: &Path, bounds: &Path) -> Result<ExitCode> {
         let value = findings.value(key);
         let verdict = judge(value, bound);
         failed |= matches!(verdict, Verdict::Dearer | Verdict::Unknown);
-        let value = value.map_or("nothing".into(), |value| format!("{value:.4}"));
-        println!("{:<7} {key}: {value}, bound {bound}", verdict.word());
+        let value = value.map_or("nothing".into(), |value| format!("{value:.3}"));
+        let name = key.replace(" / ", "/").replace(' ', "-");
+        println!(
+            "{} {name}: {value}, {} {bound}",
+            verdict.word(),
+            verdict.relation()
+        );
     }
     Ok(match failed {
         true => ExitCode::FAILURE,
@@ -42,12 +47,20 @@ enum Verdict {
 }
 
 impl Verdict {
+    /// As every test of this project says it.
     fn word(self) -> &'static str {
         match self {
-            Verdict::Fine => "fine",
-            Verdict::Cheaper => "cheaper",
-            Verdict::Dearer => "DEARER",
-            Verdict::Unknown => "UNKNOWN",
+            Verdict::Fine | Verdict::Cheaper => "ok",
+            Verdict::Dearer | Verdict::Unknown => "FAILED",
+        }
+    }
+
+    fn relation(self) -> &'static str {
+        match self {
+            Verdict::Fine => "about as much as",
+            Verdict::Cheaper => "well below the bound, which may be lowered:",
+            Verdict::Dearer => "more than 2% above the bound of",
+            Verdict::Unknown => "not measured, with a bound of",
         }
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn clock(options: &Options) -> Result<()> {
             for (contender, running) in in_turn(&ready, round) {
                 let disk = running.disk.to_string_lossy().to_string();
                 let mut arguments = job.arguments(&disk, 1 << 20);
-                arguments.retain(|option| !option.starts_with("--gtod") && option != "--minimal");
+                arguments.retain(|option| option != "--minimal");
                 arguments.push("--output-format=json".into());
                 arguments.push("--time_based=1".into());
                 arguments.push(format!("--runtime={SECONDS}"));

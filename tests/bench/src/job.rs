@@ -48,7 +48,12 @@ pub(crate) const JOBS: &[Job] = &[
     },
     Job {
         name: "randread-4k-qd64-batch16",
-        options: &["rw=randread", "iodepth=64", "iodepth_batch=16"],
+        options: &[
+            "rw=randread",
+            "iodepth=64",
+            "iodepth_batch_submit=16",
+            "iodepth_batch_complete_min=16",
+        ],
         block: 4 << 10,
         requests: [2_000, 12_000],
         quick: Some([1_000, 5_000]),
@@ -73,7 +78,6 @@ impl Job {
             "randrepeat=1",
             "norandommap=1",
             "disk_util=0",
-            "gtod_reduce=1",
             "size=64m",
         ]
         .map(String::from)

@@ -464,32 +464,27 @@ pub(crate) fn plain(name: &str) -> String {
     };
     let mut words = Vec::new();
     let mut rest = mangled;
-    while let Some(at) = rest.find(|letter: char| letter.is_ascii_digit()) {
-        rest = rest.get(at..).unwrap_or("");
+    while let Some(letter) = rest.chars().next() {
+        let behind = rest.get(letter.len_utf8()..).unwrap_or("");
         let digits = rest.len()
             - rest
-                .trim_start_matches(|letter: char| letter.is_ascii_digit())
+                .trim_start_matches(|at: char| at.is_ascii_digit())
                 .len();
-        let (number, tail) = rest.split_at(digits);
-        let tail = tail.strip_prefix('_').unwrap_or(tail);
-        match number
-            .parse()
-            .ok()
-            .and_then(|len: usize| tail.get(..len).zip(tail.get(len..)))
-        {
-            Some((word, behind)) if !word.is_empty() && number != "0" => {
-                if word
-                    .chars()
-                    .all(|letter| letter.is_alphanumeric() || letter == '_')
-                {
-                    words.push(word);
-                }
-                rest = behind;
-            }
-            _ => rest = tail,
+        if matches!(letter, 'B' | 's') {
+            // A reference to what was before, or a number that tells two of a name apart.
+            let number = behind.trim_start_matches(|at: char| at.is_ascii_alphanumeric());
+            rest = number.strip_prefix('_').unwrap_or(behind);
+        } else if digits > 0 {
+            let (number, tail) = rest.split_at(digits);
+            let tail = tail.strip_prefix('_').unwrap_or(tail);
+            let len = number.parse().unwrap_or(0usize);
+            words.extend(tail.get(..len).filter(|word| !word.is_empty()));
+            rest = tail.get(len..).unwrap_or("");
+        } else {
+            rest = behind;
         }
     }
-    // In front of the crate's name are hashes.
+    // The crate is known.
     let from = words
         .iter()
         .position(|&word| word == "abuse_main")
