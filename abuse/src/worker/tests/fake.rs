@@ -226,8 +226,8 @@ impl Driver for Fake {
     fn exchange(&self, mut call: Call<'_>) -> nix::Result<Reply> {
         let mut reply = Reply::default();
         let mut took_effect = false;
-        {
         let start = Instant::now();
+        {
             let mut state = self.lock();
             state.exchanges += 1;
             state.flags_seen |= call.flags;
