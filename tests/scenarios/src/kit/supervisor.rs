@@ -77,7 +77,7 @@ pub struct Supervisor<'g> {
     /// The process.
     pub process: Process,
     disk: Disk<'g>,
-    directory: PathBuf,
+    directory: Box<Path>,
     workers: usize,
     standby: usize,
 }
@@ -154,7 +154,7 @@ impl<'g> Supervise<'g> {
         Ok(Supervisor {
             process: command.spawn()?,
             disk: self.disk,
-            directory,
+            directory: directory.into_boxed_path(),
             workers: self.workers,
             standby: self.standby,
         })

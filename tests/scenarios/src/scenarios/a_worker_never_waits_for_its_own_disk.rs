@@ -55,8 +55,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         "direct=0",
         "end_fsync=1",
     ];
-    let written = Fio::on(guest, &file("written"), &write).start()?;
-    let mapped = Fio::on(guest, &file("mapped"), &map).start()?;
+    let written = Fio::on(guest, file("written"), &write).start()?;
+    let mapped = Fio::on(guest, file("mapped"), &map).start()?;
     for _ in 0..guest.times(KILLS) {
         disk.wait_status("a request, or the end", |status| {
             status.taken > 0 || status.openers == 0
