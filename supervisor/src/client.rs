@@ -112,7 +112,10 @@ pub fn status(options: &Status) -> Result<String, Failure> {
 pub fn restart(options: &Ask) -> Result<(), Failure> {
     let [socket] = one(options)?;
     ask(&socket, Verb::Restart)?;
-    while !options.no_wait {
+    if options.no_wait {
+        return Ok(());
+    }
+    loop {
         let status = ask(&socket, Verb::Status)?.status.unwrap_or_default();
         if !status.restarting {
             return match status.last_restart_failed {
@@ -128,7 +131,6 @@ pub fn restart(options: &Ask) -> Result<(), Failure> {
         }
         std::thread::sleep(AGAIN);
     }
-    Ok(())
 }
 
 /// `drain`.

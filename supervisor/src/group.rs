@@ -14,7 +14,7 @@
 //! its I/O waits in the kernel or fails, as the operator decided.
 //!
 //! Who stands in for whom is in [`crate::roles`]; replacing workers that are well,
-//! in [`crate::rolling`].
+//! in `rolling.rs`.
 
 use crate::exit;
 use crate::machine::Slot;

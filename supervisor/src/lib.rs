@@ -28,6 +28,7 @@ pub mod logging;
 pub mod machine;
 pub mod manual;
 pub mod metrics;
+mod moves;
 pub mod notify;
 pub mod policy;
 pub mod prepare;

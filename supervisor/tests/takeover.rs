@@ -50,7 +50,8 @@ fn a_supervisor_killed_at_any_moment_never_leads_to_two_workers_in_a_slot() {
         text.is_ok_and(|text| text.contains(line))
     };
     let socket = |scene: &Scene| scene.dir.join("run/abctl0.notify").exists();
-    let moments: [(&str, &dyn Fn(&Scene) -> bool); 10] = [
+    type Reached<'a> = &'a dyn Fn(&Scene) -> bool;
+    let moments: [(&str, Reached); 10] = [
         ("its lock", &|scene| scene.dir.join("run").exists()),
         ("the socket", &socket),
         ("a token", &|scene| record(scene, 0, "token=")),

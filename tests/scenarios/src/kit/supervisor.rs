@@ -10,7 +10,7 @@ use anyhow::{bail, ensure, Context, Result};
 use nix::sys::signal::Signal;
 
 use super::command::{send, state_of};
-use super::wait::{wait_for, PATIENCE};
+use super::wait::{wait_closely, wait_for, PATIENCE};
 use super::{Disk, Guest, Process};
 
 /// A worker, as the supervisor's record has it.
@@ -77,7 +77,7 @@ pub struct Supervisor<'g> {
     /// The process.
     pub process: Process,
     disk: Disk<'g>,
-    directory: PathBuf,
+    directory: Box<Path>,
     workers: usize,
     standby: usize,
 }
@@ -154,7 +154,7 @@ impl<'g> Supervise<'g> {
         Ok(Supervisor {
             process: command.spawn()?,
             disk: self.disk,
-            directory,
+            directory: directory.into_boxed_path(),
             workers: self.workers,
             standby: self.standby,
         })
@@ -169,7 +169,7 @@ impl<'g> Supervise<'g> {
 }
 
 impl Supervisor<'_> {
-    /// The workers that serve, by its records.
+    /// The workers that serve, by its records: one that is dead, until its place has another.
     pub fn workers(&self) -> Vec<Worker> {
         self.on_record(false)
     }
@@ -251,7 +251,9 @@ impl Supervisor<'_> {
         let shot = Instant::now();
         send(victim.pid, Signal::SIGKILL)?;
         let (mut at_death, mut completion, mut replaced) = (None, None, None);
-        wait_for("a new worker and a completion", PATIENCE, || {
+        // Closely, as it is times that are to be told.
+        let pause = Duration::from_millis(1);
+        wait_closely("a new worker and a completion", PATIENCE, pause, || {
             let dead = state_of(victim.pid).is_none_or(|state| state == 'Z');
             let now = Counts::of(&self.disk)?;
             match at_death {
@@ -260,7 +262,12 @@ impl Supervisor<'_> {
                 Some(then) if now.done > then || now.pending == 0 => {
                     completion.get_or_insert_with(|| shot.elapsed());
                 }
+                // Nothing else is looked at while that is what is waited for.
+                _ if self.standby > 0 => return Ok(None),
                 _ => {}
+            }
+            if self.standby > 0 && completion.is_none() {
+                return Ok(None);
             }
             let there = self.worker(victim.place);
             let successor = there.filter(|worker| worker.token != victim.token && worker.ready);

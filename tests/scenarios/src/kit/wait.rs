@@ -25,6 +25,16 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
 pub fn wait_for<T>(
     what: &str,
     limit: Duration,
+    look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    wait_closely(what, limit, GLANCE, look)
+}
+
+/// The same, looking as often as that.
+pub fn wait_closely<T>(
+    what: &str,
+    limit: Duration,
+    pause: Duration,
     mut look: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let started = Instant::now();
@@ -36,7 +46,7 @@ pub fn wait_for<T>(
         if started.elapsed() > limit {
             bail!("waited {} s for {what} in vain", limit.as_secs_f32());
         }
-        thread::sleep(GLANCE);
+        thread::sleep(pause);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::torture::hog::Hog;
 
 /// Of linux/sched.h: what PR_SET_IO_FLUSHER sets.
 const IO_FLUSHER: u64 = 0x0008_0000 | 0x0010_0000;
-const KILLS: usize = 4;
+const KILLS: usize = 2;
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let disk = guest.disk("size=512M")?;
@@ -42,7 +42,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let write = [
         "rw=write",
         "bs=64k",
-        "size=96M",
+        "size=32M",
         "ioengine=psync",
         "direct=0",
         "end_fsync=1",
@@ -50,7 +50,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let map = [
         "rw=randwrite",
         "bs=4k",
-        "size=32M",
+        "size=8M",
         "ioengine=mmap",
         "direct=0",
         "end_fsync=1",

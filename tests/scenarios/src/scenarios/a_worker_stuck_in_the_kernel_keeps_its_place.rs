@@ -5,12 +5,11 @@
 //! done by the standby. Where the operator does not want to wait for that, the disk is reset, and its
 //! I/O fails.
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use nix::errno::Errno;
 
 use abuse::{Selection, State};
 
-use crate::kit::command::state_of;
 use crate::kit::{refused, Direct, Guest, Layer, Supervise, Supervisor, PATIENCE};
 
 const SIZE: u64 = 32 << 20;
@@ -35,10 +34,10 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     layer.suspend()?;
     let mut write = file.start_write(4096, vec![7; 4096]);
     supervisor.wait_log("is STUCK in the kernel")?;
+    let states = states_of(stuck.pid)?;
     ensure!(
-        state_of(stuck.pid) == Some('D'),
-        "{:?}",
-        state_of(stuck.pid)
+        states.contains(&'D'),
+        "no thread of it is stuck: {states:?}"
     );
     let there = supervisor.standbys();
     ensure!(
@@ -81,4 +80,15 @@ fn gives_up(mut supervisor: Supervisor<'_>, layer: &Layer<'_>) -> Result<()> {
     ensure!(status.code() == Some(3), "{status}: {}", supervisor.log()?);
     ensure!(device.status()?.state != State::Live, "it was not reset");
     Ok(())
+}
+
+/// The states of a process's threads: its first one may be over while another is not.
+fn states_of(pid: u32) -> Result<Vec<char>> {
+    let mut states = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+        let (_, fields) = stat.rsplit_once(')').context("stat")?;
+        states.extend(fields.trim_start().chars().next());
+    }
+    Ok(states)
 }

@@ -44,10 +44,10 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     }
     supervisor.wait_log("it gives no sign of life any more")?;
     supervisor.wait_log("takes over from")?;
-    let now = supervisor.workers()[0];
-    ensure!(now.token != victim.token, "{now:?}");
     load.finish()?;
     supervisor.wait_whole()?;
+    let now = supervisor.workers();
+    ensure!(now.len() == 1 && now[0].token != victim.token, "{now:?}");
     let status = disk.status()?;
     ensure!(status.errors == 0 && status.stale == 0, "{status:?}");
     let log = supervisor.drain()?;
