@@ -195,29 +195,28 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> ([i32; CHUNK], bool
     let mut ledger = device.ledger.lock();
     begun.take_each(|_, begun| {
         let entry = usize::from(begun.entry);
-        let gone = if begun.fate == Brought::All {
+        if begun.fate == Brought::All {
             let result = entries.get(entry).map_or(abi::OK, |done| done.result);
             let status = status_of(result);
             let gone = commit(device, &mut ledger, begun.finish, status, now);
-            Ok((gone, status))
-        } else {
-            all = false;
-            if let Some(status) = statuses.get_mut(entry) {
-                *status = match begun.fate {
-                    Brought::Never => EINVAL.to_errno(),
-                    _ => AGAIN,
-                };
-            }
-            again |= begun.fate == Brought::Missing;
-            abort(device, &mut ledger, begun.finish)
-                .map_or_else(|gone| Ok((gone, Status::IO_ERROR)), Err)
-        };
-        match gone {
-            Ok((gone, status)) => {
+            wake = wake.and(gone.wake);
+            leave(gone, status, &mut together, &mut leaving);
+            return;
+        }
+        all = false;
+        again |= begun.fate == Brought::Missing;
+        if let Some(status) = statuses.get_mut(entry) {
+            *status = match begun.fate {
+                Brought::Never => EINVAL.to_errno(),
+                _ => AGAIN,
+            };
+        }
+        match abort(device, &mut ledger, begun.finish) {
+            Ok(others) => wake = wake.and(others),
+            Err(gone) => {
                 wake = wake.and(gone.wake);
-                leave(gone, status, &mut together, &mut leaving);
+                leave(gone, Status::IO_ERROR, &mut together, &mut leaving);
             }
-            Err(others) => wake = wake.and(others),
         }
     });
     drop(ledger);
@@ -238,8 +237,7 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> ([i32; CHUNK], bool
 #[inline(always)]
 fn leave(gone: Ended<Request>, status: Status, together: &mut Together, leaving: &mut Leaving) {
     if status != Status::OK || gone.doomed || trace::end_is_on() {
-        let _ = leaving.push((gone, status));
-        return;
+        return leave_alone(gone, status, leaving);
     }
     let Ended {
         request,
@@ -256,8 +254,14 @@ fn leave(gone: Ended<Request>, status: Status, together: &mut Together, leaving:
             doomed,
             wake,
         };
-        let _ = leaving.push((gone, status));
+        leave_alone(gone, status, leaving);
     }
+}
+
+#[cold]
+fn leave_alone(gone: Ended<Request>, status: Status, leaving: &mut Leaving) {
+    // There is room for every request of a chunk.
+    let _ = leaving.push((gone, status));
 }
 
 /// Marks an entry that is to be tried again; no status that anybody gets to see.
@@ -338,6 +342,7 @@ fn commit(
 }
 
 /// Aborts a finish, and tells whoever traces if the request is offered again because of that.
+#[cold]
 fn abort(
     device: &Device,
     ledger: &mut DeviceLedger,

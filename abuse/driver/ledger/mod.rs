@@ -619,6 +619,7 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// Which refusal an id gets that is not current: stale if it is of a generation that its tag,
     /// now at `last`, has had.
+    #[cold]
     fn refuse(&mut self, generation: u64, last: u64) -> Refusal {
         if generation <= self.origin || generation > last {
             return Refusal::Unknown;
@@ -634,6 +635,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         }
     }
 
+    #[cold]
     fn end_doomed(&mut self, index: u32, request: P) -> Ended<P> {
         let (mut last, mut queued_at) = (0, 0);
         if let Some(slot) = self.slots.get(index as usize) {
