@@ -94,6 +94,10 @@ struct Place {
     /// Told to leave, killed.
     told: bool,
     killed: bool,
+    /// It was found to hang while it served: until it is dead, and its token back, it may write.
+    hung: bool,
+    /// It died while it served, and this is its token.
+    owing: Option<u64>,
     /// The last spawn or failed spawn, and whether a start at once is due to a stable one.
     last_try: Option<Time>,
     was_stable: bool,
@@ -185,6 +189,9 @@ impl World {
             Action::Terminate(worker) => {
                 assert_eq!(self.places[slot].alive, Some(worker));
                 self.tell_off(slot);
+                let suspect = matches!(self.group.slots()[slot].state(), State::Suspect { .. });
+                let place = &mut self.places[slot];
+                place.hung |= suspect && !place.parked;
             }
             Action::Kill(worker) => {
                 assert_eq!(self.places[slot].alive, Some(worker));
@@ -287,6 +294,12 @@ impl World {
         let Some(worker) = self.places[slot].alive.take() else {
             return;
         };
+        let place = &mut self.places[slot];
+        let drained = place.told && !place.hung;
+        if !place.parked && !drained {
+            place.owing = Some(worker.token);
+        }
+        place.hung = false;
         self.tell_off(slot);
         self.tokens.get_mut(&worker.token).unwrap().dead = true;
         self.step(slot, Event::Died(exit));
@@ -334,6 +347,12 @@ impl World {
                 let actions = self.group.resize(active, standby, self.now);
                 let slots = self.group.slots().len();
                 self.places.resize_with(slots, Place::default);
+                // Who is not wanted any more is in nobody's place.
+                for (slot, place) in self.group.slots().iter().zip(&mut self.places) {
+                    if slot.role() == Role::Spare {
+                        (place.hung, place.owing) = (false, None);
+                    }
+                }
                 self.perform(actions);
             }
             Step::Resize(..) => {}
@@ -398,14 +417,12 @@ impl World {
         let slots = self.group.slots();
         let active = || slots.iter().filter(|slot| slot.role() == Role::Active);
         assert_eq!(active().count(), self.wanted);
-        let blocked = active().filter(|slot| {
-            matches!(
-                slot.state(),
-                State::Suspect { .. } | State::Fenced(_) | State::Wedged(_) | State::Dead(_)
-            )
-        });
-        let serving = self.places.iter().filter(|place| place.serves()).count();
-        assert!(serving + blocked.count() <= self.wanted, "too many writers");
+        let may_write = |place: &&Place| {
+            let owes = |token| self.tokens[&token].given_back == 0;
+            place.serves() || place.hung || place.owing.is_some_and(owes)
+        };
+        let writers = self.places.iter().filter(may_write).count();
+        assert!(writers <= self.wanted, "too many writers");
         let empty =
             active().any(|slot| matches!(slot.state(), State::Backoff { .. } | State::GaveUp(_)));
         let idle = slots
