@@ -135,9 +135,10 @@ pub unsafe extern "C" fn qemu_plugin_install(
 ) -> c_int {
     // SAFETY: by the contract.
     let info = unsafe { &*info };
-    // SAFETY: by the contract; without arguments the pointer may be anything.
     let arguments = match argc {
+        // The pointer may be anything.
         ..1 => &[],
+        // SAFETY: by the contract.
         _ => unsafe { slice::from_raw_parts(argv, argc as usize) },
     };
     let directory = arguments.iter().find_map(|&argument| {
@@ -192,8 +193,12 @@ extern "C" fn translated(_id: u64, block: Block) {
             continue;
         }
         let bytes = match qemu.bytes {
-            // SAFETY: as above; there are as many bytes as the size says.
-            Bytes::Shown(show) => unsafe { *show(instruction).cast::<[u8; 8]>() },
+            Bytes::Shown(show) => {
+                // SAFETY: as above.
+                let bytes = unsafe { show(instruction) };
+                // SAFETY: there are as many as the size says.
+                unsafe { *bytes.cast::<[u8; 8]>() }
+            }
             Bytes::Copied(copy) => {
                 let mut bytes = [0; 8];
                 // SAFETY: there is room for 8.
