@@ -9,7 +9,7 @@ export KERNEL
 DURATION ?= 30m
 export TIMES
 
-.PHONY: all help demo bench test scenarios fuzz fuzz-parsers leaks races powercut powercut-guest torture shell module install uninstall clean distclean selftest
+.PHONY: all help demo bench test scenarios systemd fuzz fuzz-parsers leaks races powercut powercut-guest torture shell module install uninstall clean distclean selftest
 
 all: ## build the module for this machine's own kernel, and the tools
 	tests/vm/build own
@@ -31,6 +31,9 @@ test: ## run every check and every scenario
 scenarios: ## run the scenarios alone, or SCENARIOS='NAME...', TIMES=N times as long
 	@tests/vm/build all --kernel $(KERNEL)
 	@tests/run-scenarios $(SCENARIOS)
+
+systemd: ## boot systemd in a guest, and do to the units what operators do
+	@tests/run-systemd
 
 powercut: ## states a power cut can leave a disk in, STATES=10000 of them, with SEED=N
 	@tests/vm/build all --kernel $(KERNEL)
@@ -61,7 +64,7 @@ shell: ## a shell in a guest with the module loaded
 module: ## build the module for the guest's kernel
 	tests/vm/build module --kernel $(KERNEL)
 
-install: ## install module, tools, header and udev rule (after make, as root)
+install: ## install module, tools, header, units and udev rule (after make, as root)
 	@tests/vm/install install $(PREFIX) $(DESTDIR)
 
 uninstall: ## take out again what make install put there

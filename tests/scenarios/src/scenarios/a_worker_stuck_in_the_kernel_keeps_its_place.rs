@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use abuse::{Selection, State};
 
-use crate::kit::{refused, Direct, Guest, Layer, Supervise, Supervisor, PATIENCE};
+use crate::kit::{refused, udev, Direct, Disk, Guest, Layer, Supervise, Supervisor, PATIENCE};
 
 const SIZE: u64 = 32 << 20;
 
@@ -31,6 +31,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     supervisor.wait_whole()?;
     let (stuck, standby) = (supervisor.workers()[0], supervisor.standbys()[0]);
     let file = Direct::open(disk.path())?;
+    nobody_looks(&disk)?;
     layer.suspend()?;
     let mut write = file.start_write(4096, vec![7; 4096]);
     supervisor.wait_log("is STUCK in the kernel")?;
@@ -69,6 +70,7 @@ fn gives_up(mut supervisor: Supervisor<'_>, layer: &Layer<'_>) -> Result<()> {
     supervisor.wait_whole()?;
     let device = supervisor.disk().device().clone();
     let file = Direct::open(supervisor.disk().path())?;
+    nobody_looks(supervisor.disk())?;
     layer.suspend()?;
     let write = file.start_write(0, vec![8; 4096]);
     supervisor.wait_log("the disk is reset")?;
@@ -79,6 +81,14 @@ fn gives_up(mut supervisor: Supervisor<'_>, layer: &Layer<'_>) -> Result<()> {
     let status = supervisor.process.wait(PATIENCE)?;
     ensure!(status.code() == Some(3), "{status}: {}", supervisor.log()?);
     ensure!(device.status()?.state != State::Live, "it was not reset");
+    Ok(())
+}
+
+/// Waits until udev has read what it wanted: a read that hangs would be offered again, and prove nothing.
+fn nobody_looks(disk: &Disk<'_>) -> Result<()> {
+    udev::settle()?;
+    let idle = |status: &abuse::Status| status.is_idle() && status.openers == 1;
+    disk.wait_status("nobody else to use the disk", idle)?;
     Ok(())
 }
 
