@@ -9,7 +9,7 @@ export KERNEL
 DURATION ?= 30m
 export TIMES
 
-.PHONY: all help demo test scenarios systemd fuzz fuzz-parsers leaks races powercut powercut-guest torture shell module install uninstall clean distclean selftest
+.PHONY: all help demo bench test scenarios systemd fuzz fuzz-parsers leaks races powercut powercut-guest torture shell module install uninstall clean distclean selftest
 
 all: ## build the module for this machine's own kernel, and the tools
 	tests/vm/build own
@@ -21,6 +21,9 @@ help: ## list the verbs
 
 demo: ## see it work: a guest, two workers, a file system, twenty kills
 	@tests/vm/run -- abuse-demo
+
+bench: ## what a request costs beside other drivers; BENCH=--quick for three minutes of it
+	@tests/bench/run $(BENCH)
 
 test: ## run every check and every scenario
 	@tests/run-all $(SCENARIOS)

@@ -74,7 +74,7 @@ static CONFIG: [Attribute<Device>; 17] = [
         words(to, shape(device).policies, &POLICIES)
     }),
     Attribute::open(c"adjusted", |device, to| {
-        words(to, shape(device).adjusted, &ADJUSTED)
+        words(to, shape(device).adjusted, &abi::ADJ_NAMES)
     }),
 ];
 
@@ -87,7 +87,7 @@ macro_rules! load {
     };
 }
 
-static LOAD: [Attribute<Device>; 11] = [
+static LOAD: [Attribute<Device>; 12] = [
     load!(c"queued", queued),
     load!(c"taken", taken),
     load!(c"draining", draining),
@@ -99,6 +99,7 @@ static LOAD: [Attribute<Device>; 11] = [
     load!(c"errors", errors),
     load!(c"stale", stale),
     load!(c"refused", refused),
+    load!(c"unflushed", unflushed),
 ];
 
 macro_rules! operation {
@@ -145,18 +146,6 @@ const FEATURES: [(u32, &str); 8] = [
 const POLICIES: [(u32, &str); 2] = [
     (abi::P_KEEP_ON_CLOSE, "keep_on_close"),
     (abi::P_FENCED_BACKEND, "fenced_backend"),
-];
-
-const ADJUSTED: [(u32, &str); 9] = [
-    (abi::ADJ_DEPTH, "depth"),
-    (abi::ADJ_QUEUES, "queues"),
-    (abi::ADJ_MAX_BYTES, "max_bytes"),
-    (abi::ADJ_SEGMENTS, "max_segments"),
-    (abi::ADJ_PHYSICAL, "physical_block"),
-    (abi::ADJ_IO_MIN, "io_min"),
-    (abi::ADJ_IO_OPT, "io_opt"),
-    (abi::ADJ_FUA, "fua"),
-    (abi::ADJ_DISCARD, "discard"),
 ];
 
 /// The shape of the disk; all zero if there is none.

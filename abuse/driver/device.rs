@@ -27,17 +27,20 @@
 //!    allocation. The locks of wait queues are taken under it.
 
 mod chores;
+mod inside;
+mod life;
 mod terms;
 
-use crate::abi::{self, Setup};
-use crate::ledger::{Again, Arrival, Held, Ledger, Requeued, Slot, Summary, Wake, Why};
+pub(crate) use inside::state_name;
+
+use crate::abi::Setup;
+use crate::ledger::{Again, Arrival, Held, Ledger, Requeued, Wake, Why};
 use crate::ledger::{Holder, Who};
 use crate::name::Name;
-use crate::sys::attributes::Variable;
 use crate::sys::chrdev::{Visible, POLL_ERR, POLL_HUP, POLL_IN, POLL_MSG};
-use crate::sys::disk::{Disk, Queue, TagSet};
+use crate::sys::disk::{Disk, Queue};
 use crate::sys::request::{Request, Status};
-use crate::sys::task::{self, NoBottomHalves, NoIo, ProcessRef};
+use crate::sys::task::{self, NoBottomHalves, ProcessRef};
 use crate::sys::trace;
 use crate::sys::work::{ModuleRef, WorkQueue};
 use crate::Store;
@@ -45,7 +48,6 @@ use kernel::fs::File;
 use kernel::impl_has_work;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::lock::{mutex::MutexBackend, Guard};
 use kernel::sync::poll::{PollCondVar, PollTable};
 use kernel::sync::{Arc, CondVar, CondVarTimeoutResult, Mutex, SpinLock};
 use kernel::time::{msecs_to_jiffies, Jiffies};
@@ -205,305 +207,6 @@ impl Device {
         self.files.fetch_add(1, Relaxed).wrapping_add(1)
     }
 
-    // --- Life cycle -----------------------------------------------------------------------------
-
-    /// Makes a disk of a shape that was settled before; says in it if there could be only fewer
-    /// tags. Waits, unless a signal comes, for a reset that is still being finished.
-    pub(crate) fn setup(this: &Arc<Self>, shape: &mut Setup) -> Result {
-        let mut life = this.life.lock();
-        loop {
-            if this.is_gone() {
-                return Err(ENODEV);
-            }
-            match &*life {
-                Life::Empty => break,
-                Life::Ready { .. } => return Err(EBUSY),
-                Life::Gone => return Err(ENODEV),
-                Life::Resetting { .. } => {
-                    if this.settled.wait_interruptible(&mut life) {
-                        return Err(ERESTARTSYS);
-                    }
-                }
-            }
-        }
-        let module = ModuleRef::new()?;
-        let set = TagSet::new(shape)?;
-        let (queues, depth) = set.size();
-        if queues != shape.queues {
-            shape.adjusted |= abi::ADJ_QUEUES;
-        }
-        if depth != shape.depth {
-            shape.adjusted |= abi::ADJ_DEPTH;
-        }
-        (shape.queues, shape.depth) = (queues, depth);
-        let tags = depth.wrapping_mul(queues) as usize;
-        let mut slots = Store::with_capacity(tags, GFP_KERNEL)?;
-        let mut scratch = Store::with_capacity(tags, GFP_KERNEL)?;
-        for _ in 0..tags {
-            slots.push(Slot::idle(), GFP_KERNEL)?;
-            scratch.push(0u32, GFP_KERNEL)?;
-        }
-        let policies = terms::policies(shape);
-        this.live.store(0, Relaxed);
-        let read_only = shape.features & abi::F_READ_ONLY != 0;
-        this.read_only.store(read_only.into(), Relaxed);
-        // Before the disk: it may be opened as soon as it is there.
-        let old = this.ledger.lock().configure(slots, scratch, policies);
-        drop(old);
-        let (number, data) = (this.number, this.clone());
-        let disk = Disk::new(number, shape, set, this.node.lock().as_ref(), data);
-        match disk {
-            Ok(disk) => {
-                *life = Life::Ready {
-                    disk,
-                    shape: *shape,
-                    _module: module,
-                };
-                this.keep_limits(shape);
-                this.announce(&life);
-                Ok(())
-            }
-            Err(error) => {
-                this.ledger.lock().kill();
-                // A worker may have come to a disk that never was.
-                this.wake(Wake::everybody());
-                this.workers.notify_all();
-                this.end_condemned();
-                this.retire();
-                Err(error)
-            }
-        }
-    }
-
-    /// Ends everything pending and begins to remove the disk; `None` if there is none. Unforced, it
-    /// is refused while the disk is open, is being opened, or has requests pending.
-    pub(crate) fn reset(this: &Arc<Self>, force: bool) -> Result<Option<ResetBegun>> {
-        let life = this.life.lock();
-        if this.is_gone() {
-            return Err(ENODEV);
-        }
-        match &*life {
-            Life::Ready { .. } => Device::end(this, life, force, || ()).map(Some),
-            Life::Resetting { .. } => Ok(Some(this.ending())),
-            _ => Ok(None),
-        }
-    }
-
-    /// Begins to remove the device, and its disk like [`Device::reset`]. From now on it is gone.
-    pub(crate) fn remove(this: &Arc<Self>, force: bool) -> Result<ResetBegun> {
-        let life = this.life.lock();
-        if this.is_gone() {
-            return Ok(this.ending());
-        }
-        let leave = || this.gone.store(1, Relaxed);
-        match &*life {
-            // What is left of the disk goes first, and whoever waits for that need not wait on.
-            Life::Ready { .. } => return Device::end(this, life, force, leave),
-            Life::Resetting { .. } => leave(),
-            _ => {
-                leave();
-                this.bury();
-            }
-        }
-        drop(life);
-        this.settled.notify_all();
-        this.wake(Wake::everybody());
-        Ok(this.ending())
-    }
-
-    /// A disk that has been ended already, and may be in the middle of it.
-    fn ending(&self) -> ResetBegun {
-        ResetBegun {
-            failed: 0,
-            draining: self.ledger.lock().busy(),
-        }
-    }
-
-    /// The rest of a removal, for the work queue: there is no disk any more.
-    fn bury(self: &Arc<Self>) {
-        let _ = self
-            .work
-            .queue()
-            .enqueue::<Arc<Device>, REMOVAL>(self.clone());
-    }
-
-    /// Ends a disk that is there. `also` is done once it is certain, before anybody can see it.
-    fn end(
-        this: &Arc<Self>,
-        mut life: Guard<'_, Life, MutexBackend>,
-        force: bool,
-        also: impl Fn(),
-    ) -> Result<ResetBegun> {
-        let Life::Ready { disk, .. } = &*life else {
-            return Err(ENXIO);
-        };
-        let kill = || {
-            also();
-            let mut ledger = this.ledger.lock();
-            let failed = ledger.kill();
-            ResetBegun {
-                failed,
-                draining: ledger.busy(),
-            }
-        };
-        let begun = if force {
-            kill()
-        } else {
-            let unused = || disk.openers() == 0 && this.ledger.lock().pending() == 0;
-            // The mutex is held by whoever opens the disk, and by a partition scan.
-            let begun = disk.try_exclude_openers(|| unused().then(kill)).flatten();
-            begun.ok_or(EBUSY)?
-        };
-        let before = core::mem::replace(&mut *life, Life::Resetting { remains: None });
-        if let Life::Ready { disk, _module, .. } = before {
-            *life = Life::Resetting {
-                remains: Some((disk, _module)),
-            };
-        }
-        drop(life);
-        this.settled.notify_all();
-        this.wake(Wake::everybody());
-        this.workers.notify_all();
-        this.end_condemned();
-        let _ = this
-            .work
-            .queue()
-            .enqueue::<Arc<Device>, TEARDOWN>(this.clone());
-        Ok(begun)
-    }
-
-    /// Waits until a removal is finished, as [`Device::wait_reset`].
-    pub(crate) fn wait_removal(&self, timeout: u64) -> Result {
-        self.wait_life(timeout, |life| matches!(life, Life::Gone))
-    }
-
-    /// Waits until a reset is finished, a signal comes, or `timeout` nanoseconds are over.
-    pub(crate) fn wait_reset(&self, timeout: u64) -> Result {
-        self.wait_life(timeout, |life| !matches!(life, Life::Resetting { .. }))
-    }
-
-    fn wait_life(&self, timeout: u64, over: impl Fn(&Life) -> bool) -> Result {
-        // After a signal too. The call must not be begun again: its second time there may be no
-        // disk to reset.
-        let unfinished = Error::from_errno(-(kernel::bindings::EINPROGRESS as i32));
-        let deadline = task::now().saturating_add(timeout);
-        let mut life = self.life.lock();
-        while !over(&life) {
-            let left = jiffies_left(deadline).ok_or(unfinished)?;
-            let woken = self.settled.wait_interruptible_timeout(&mut life, left);
-            if matches!(woken, CondVarTimeoutResult::Signal { .. }) {
-                return Err(unfinished);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the disk larger or smaller; returns what it was. Unforced, it takes nothing from whoever
-    /// has it open, nor from a partition. Waits for nobody: what is queued beyond a new end is
-    /// answered by the workers like everything else.
-    pub(crate) fn resize(&self, bytes: u64, force: bool) -> Result<u64> {
-        let mut life = self.life.lock();
-        let Life::Ready { disk, shape, .. } = &mut *life else {
-            return Err(self.absence());
-        };
-        let old = shape.bytes;
-        if bytes == 0 || bytes & u64::from(shape.logical_block.wrapping_sub(1)) != 0 {
-            return Err(EINVAL);
-        }
-        if bytes > i64::MAX as u64 {
-            return Err(EFBIG);
-        }
-        if bytes >= old || force {
-            disk.set_bytes(bytes);
-        } else {
-            let unused = || disk.openers() == 0 && disk.partitions_end() <= bytes;
-            let done = disk.try_exclude_openers(|| unused().then(|| disk.set_bytes(bytes)));
-            done.flatten().ok_or(EBUSY)?;
-        }
-        shape.bytes = bytes;
-        Ok(old)
-    }
-
-    /// Makes the node visible in /dev, unless the device is gone before anybody saw it.
-    pub(crate) fn publish(&self, make: impl FnOnce() -> Result<Visible<Device>>) -> Result {
-        let mut node = self.node.lock();
-        if self.is_gone() {
-            return Err(ENODEV);
-        }
-        *node = Some(make()?);
-        Ok(())
-    }
-
-    /// Takes the node out of /dev; waits for whoever reads its files, which may take `life`. Must
-    /// follow on every `publish`: the node keeps the device.
-    pub(crate) fn withdraw(&self) {
-        let node = self.node.lock().take();
-        drop(node);
-    }
-
-    /// All is over: nothing of it can be found any more.
-    pub(crate) fn depart(&self) {
-        *self.life.lock() = Life::Gone;
-        self.settled.notify_all();
-        self.wake(Wake::everybody());
-    }
-
-    /// Whether it was removed, or is being removed.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.gone.load(Relaxed) != 0
-    }
-
-    /// Why there is no disk: the device was not set up, or is gone.
-    pub(crate) fn absence(&self) -> Error {
-        if self.is_gone() {
-            ENODEV
-        } else {
-            ENXIO
-        }
-    }
-
-    /// The shape of the disk, and how often it is open, if there is one.
-    pub(crate) fn shape(&self) -> Option<(Setup, u32)> {
-        match &*self.life.lock() {
-            Life::Ready { disk, shape, .. } => Some((*shape, disk.openers())),
-            _ => None,
-        }
-    }
-
-    /// A worker has come: the disk is live.
-    pub(crate) fn mark_live(this: &Arc<Self>) {
-        if this.live.load(Relaxed) == 0 && this.live.xchg(1, Relaxed) == 0 {
-            let _ = this
-                .work
-                .queue()
-                .enqueue::<Arc<Device>, WELCOME>(this.clone());
-        }
-    }
-
-    /// Tells user space of the state. Under `life`, so that what is told comes in the order in
-    /// which it happened.
-    fn announce(&self, life: &Life) {
-        let state = state_name(self.state_of(life));
-        let epoch = self.ledger.lock().epoch();
-        // Whoever is told may serve the disk, or wait for it.
-        let _noio = NoIo::new();
-        if let Some(node) = &*self.node.lock() {
-            node.announce(&[
-                Variable::new(format_args!("ABUSE_STATE={state}")),
-                Variable::new(format_args!("ABUSE_DISK=abuse{}", self.number)),
-                Variable::new(format_args!("ABUSE_SEQUENCE={}", self.sequence)),
-                Variable::new(format_args!("ABUSE_EPOCH={epoch}")),
-            ]);
-        }
-    }
-
-    fn retire(&self) {
-        let old = self.ledger.lock().retire(Store::new(), Store::new());
-        drop(old);
-    }
-
-    // --- Requests -------------------------------------------------------------------------------
-
     /// Wakes whom the ledger names.
     pub(crate) fn wake(&self, wake: Wake) {
         if wake.one {
@@ -590,12 +293,9 @@ impl Device {
         }
     }
 
-    /// The place of a worker in the ledger; `known` is where it was last time.
-    pub(crate) fn holder(&self, who: &Who, known: u32) -> Result<u32> {
+    /// The place of a worker in the ledger, which enters it if it has none.
+    pub(crate) fn holder(&self, who: &Who) -> Result<u32> {
         let ledger = self.ledger.lock();
-        if ledger.holder_is(known, who) {
-            return Ok(known);
-        }
         if let Some(index) = ledger.holder_find(who) {
             return Ok(index);
         }
@@ -677,102 +377,53 @@ impl Device {
         }
         mask
     }
-
-    // --- Seeing inside --------------------------------------------------------------------------
-
-    /// One of `abi::STATE_*`.
-    pub(crate) fn state(&self) -> u32 {
-        self.state_of(&self.life.lock())
-    }
-
-    fn state_of(&self, life: &Life) -> u32 {
-        match life {
-            _ if self.is_gone() => abi::STATE_GONE,
-            Life::Gone => abi::STATE_GONE,
-            Life::Empty => abi::STATE_EMPTY,
-            Life::Resetting { .. } => abi::STATE_RESETTING,
-            Life::Ready { .. } if self.live.load(Relaxed) != 0 => abi::STATE_LIVE,
-            Life::Ready { .. } => abi::STATE_READY,
-        }
-    }
-
-    /// Everything about the device.
-    pub(crate) fn status(&self) -> abi::Status {
-        let life = self.life.lock();
-        let state = self.state_of(&life);
-        let (shape, openers) = match &*life {
-            Life::Ready { disk, shape, .. } if !self.is_gone() => (*shape, disk.openers()),
-            _ => (Setup::default(), 0),
-        };
-        drop(life);
-        let ledger = self.ledger.lock();
-        let summary: Summary = ledger.summary(task::now());
-        let counts = *ledger.counts();
-        let (stale, refused) = ledger.refusals();
-        let epoch = ledger.epoch();
-        drop(ledger);
-        let mut status = abi::Status {
-            size: core::mem::size_of::<abi::Status>() as u32,
-            abi_version: abi::ABI_VERSION,
-            abi_features: abi::ABI_EXCHANGE | abi::ABI_V1,
-            number: self.number,
-            state,
-            sequence: self.sequence,
-            epoch,
-            queued: summary.queued,
-            taken: summary.taken,
-            draining: summary.busy,
-            workers: summary.workers,
-            waiting: summary.sleepers,
-            openers,
-            errors: 0,
-            oldest_queued_ns: summary.oldest_queued,
-            oldest_taken_ns: summary.oldest_taken,
-            stale,
-            refused,
-            config: shape,
-            name: *self.name.bytes(),
-            ..abi::Status::default()
-        };
-        let mut errors = 0u64;
-        for (to, from) in status.ops.iter_mut().zip(counts.iter()) {
-            *to = abi::OpStats {
-                queued: from.queued,
-                taken: from.taken,
-                done: from.done,
-                requeued: from.requeued,
-                failed: from.failed,
-                bytes: from.bytes,
-                total_ns: from.total,
-                service_ns: from.service,
-            };
-            errors = errors.saturating_add(from.failed);
-        }
-        status.errors = errors.min(u64::from(u32::MAX)) as u32;
-        for (to, from) in status.driver.iter_mut().zip(crate::VERSION.bytes()) {
-            *to = from;
-        }
-        status
-    }
-
-    /// N of /dev/abuseN.
-    pub(crate) fn number(&self) -> u32 {
-        self.number
-    }
-
-    /// Tells it from others that have or had the same number.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    /// Its name, if it was given one.
-    pub(crate) fn name(&self) -> &Name {
-        &self.name
-    }
 }
 
 impl Queue for Device {
     fn queue(&self, tag: u32, request: Request) -> core::result::Result<(), Request> {
+        let mut ledger = self.ledger.lock();
+        let wake = self.accept(&mut ledger, tag, request)?;
+        drop(ledger);
+        self.wake(wake);
+        Ok(())
+    }
+
+    fn queue_all(&self, mut next: impl FnMut() -> Option<(u32, Request)>) {
+        let mut more = true;
+        while more {
+            let mut refused = None;
+            let mut wake = Wake::default();
+            let mut ledger = self.ledger.lock();
+            loop {
+                let Some((tag, request)) = next() else {
+                    more = false;
+                    break;
+                };
+                match self.accept(&mut ledger, tag, request) {
+                    Ok(others) => wake = wake.and(others),
+                    Err(request) => {
+                        refused = Some(request);
+                        break;
+                    }
+                }
+            }
+            drop(ledger);
+            self.wake(wake);
+            // That ends it with an error, which must not be done under the lock.
+            drop(refused);
+        }
+    }
+}
+
+impl Device {
+    /// Enters a request into the ledger, or gives it back.
+    #[inline(always)]
+    fn accept(
+        &self,
+        ledger: &mut DeviceLedger,
+        tag: u32,
+        request: Request,
+    ) -> core::result::Result<Wake, Request> {
         let Some(op) = request.op() else {
             return Err(request);
         };
@@ -787,30 +438,20 @@ impl Queue for Device {
         let arrival = Arrival {
             op,
             bytes: request.bytes(),
+            durable: request.fua(),
             v1,
         };
-        let now = task::now();
-        let mut ledger = self.ledger.lock();
+        // The block layer has just looked at the clock, as a rule.
+        let now = match request.made_at() {
+            0 => task::now(),
+            made_at => made_at,
+        };
         if trace::queue_is_on() {
             if let Some(id) = ledger.next_id(tag) {
                 trace::queue(self.number, id, &request);
             }
         }
-        let wake = ledger.enqueue(tag, arrival, request, now)?;
-        drop(ledger);
-        self.wake(wake);
-        Ok(())
-    }
-}
-
-/// The word for a state, in sysfs and in events.
-pub(crate) fn state_name(state: u32) -> &'static str {
-    match state {
-        abi::STATE_EMPTY => "empty",
-        abi::STATE_READY => "ready",
-        abi::STATE_LIVE => "live",
-        abi::STATE_RESETTING => "resetting",
-        _ => "gone",
+        ledger.enqueue(tag, arrival, request, now)
     }
 }
 

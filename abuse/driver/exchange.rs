@@ -7,21 +7,19 @@
 //! undone, the page is brought in while nothing is held, and it is tried again. So a worker with
 //! slow memory delays nobody but itself.
 
-use crate::abi::{self, Done, Exchange, Take};
-use crate::device::{Device, DeviceLedger, Woken, CHUNK};
-use crate::ledger::{Claim, Ended, Finish, Next, Op, Refusal, Wake, Who};
-use crate::sys::request::{Request, Status};
-use crate::sys::task::{self, NoBottomHalves};
-use crate::sys::trace;
-use crate::sys::user;
-use crate::transfer;
-use core::mem::size_of;
+mod complete;
+mod take;
+
+use crate::abi::{self, Exchange};
+use crate::device::Device;
+use crate::ledger::Who;
+use complete::complete;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::Arc;
+use take::take;
 
-// Not among the kernel crate's error codes.
-const ESTALE: i32 = kernel::bindings::ESTALE as i32;
+pub(crate) use complete::finish_one;
 
 /// Calls with more entries than a device can have requests are refused.
 const MOST: u32 = abi::MAX_TAGS;
@@ -42,8 +40,11 @@ pub(crate) fn exchange(
     if call.done_count > MOST || call.take_max > MOST || call.take_min > call.take_max.max(1) {
         return Err(EINVAL);
     }
+    let last = known.load(Relaxed);
     let ledger = device.ledger.lock();
     let (alive, epoch) = (ledger.is_alive(), ledger.epoch());
+    // It stays its own as long as the caller lives and has the file open: through this call.
+    let is_known = ledger.holder_is(last, who);
     drop(ledger);
     if !alive {
         return Err(device.absence());
@@ -53,16 +54,16 @@ pub(crate) fn exchange(
     call.done_failed = failed;
     call.taken = 0;
     if call.take_max > 0 {
-        let last = known.load(Relaxed);
-        let holder = match device.holder(who, last) {
-            Ok(holder) => holder,
-            Err(error) if completed == 0 && failed == 0 => return Err(error),
-            Err(_) => {
-                call.queued = device.ledger.lock().queued();
-                return Ok(());
-            }
-        };
-        if holder != last {
+        let mut holder = last;
+        if !is_known {
+            holder = match device.holder(who) {
+                Ok(holder) => holder,
+                Err(error) if completed == 0 && failed == 0 => return Err(error),
+                Err(_) => {
+                    call.queued = device.ledger.lock().queued();
+                    return Ok(());
+                }
+            };
             known.store(holder, Relaxed);
         }
         Device::mark_live(device);
@@ -74,530 +75,11 @@ pub(crate) fn exchange(
                 return Err(error);
             }
         }
+        if call.taken > 0 {
+            // How many are left was seen when the last were handed over.
+            return Ok(());
+        }
     }
     call.queued = device.ledger.lock().queued();
     Ok(())
-}
-
-// --- Completing ---------------------------------------------------------------------------------
-
-/// Completes what the call names. Returns how many were completed and how many refused.
-fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u32)> {
-    let (mut completed, mut failed) = (0u32, 0u32);
-    let mut at = call.done;
-    let mut left = call.done_count;
-    while left > 0 {
-        let mut entries = [Done::default(); CHUNK];
-        let count = (left as usize).min(CHUNK);
-        let Some(entries) = entries.get_mut(..count) else {
-            break;
-        };
-        if let Err(error) = user::read_slice(at, entries) {
-            if completed == 0 && failed == 0 {
-                return Err(error);
-            }
-            // What cannot be read is refused; there is nowhere to say so but in the count.
-            return Ok((completed, failed.saturating_add(left)));
-        }
-        let statuses = complete_chunk(device, entries);
-        for (index, &status) in statuses.iter().take(count).enumerate() {
-            if status == 0 {
-                completed = completed.wrapping_add(1);
-                continue;
-            }
-            failed = failed.wrapping_add(1);
-            if trace::put_is_on() {
-                let id = entries.get(index).map_or(0, |done| done.id);
-                trace::put_refused(device.number(), id, status);
-            }
-            let entry = at.wrapping_add((index * size_of::<Done>()) as u64);
-            // A caller that takes this memory away is told by the count alone.
-            let _ = user::write(entry.wrapping_add(STATUS_OFFSET), &status);
-        }
-        at = at.wrapping_add(size_of::<Done>().wrapping_mul(count) as u64);
-        left = left.saturating_sub(count as u32);
-    }
-    Ok((completed, failed))
-}
-
-const STATUS_OFFSET: u64 = core::mem::offset_of!(Done, status) as u64;
-
-/// Completes some entries, under two short holds of the lock. Returns their statuses.
-#[inline(never)] // Its frame must be gone when memory is faulted in.
-fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> [i32; CHUNK] {
-    let mut statuses = [0i32; CHUNK];
-    let mut finishes: [Option<Finish<Request>>; CHUNK] = [const { None }; CHUNK];
-    let mut ledger = device.ledger.lock();
-    for ((done, status), place) in entries.iter().zip(&mut statuses).zip(&mut finishes) {
-        *status = match check(done) {
-            Err(error) => error.to_errno(),
-            Ok(()) => match ledger.finish_begin(done.id, false) {
-                Ok(finish) => {
-                    *place = Some(finish);
-                    0
-                }
-                Err(Refusal::Stale) => -ESTALE,
-                Err(Refusal::Unknown) => ENOENT.to_errno(),
-            },
-        };
-    }
-    drop(ledger);
-
-    let mut again = [false; CHUNK];
-    for (((done, status), finish), again) in entries
-        .iter()
-        .zip(&mut statuses)
-        .zip(&finishes)
-        .zip(&mut again)
-    {
-        let Some(finish) = finish else { continue };
-        match bring(finish, done) {
-            Brought::All => {}
-            Brought::Missing => *again = true,
-            Brought::Never => *status = EINVAL.to_errno(),
-        }
-    }
-
-    let mut ended: [Option<(Ended<Request>, Status)>; CHUNK] = [const { None }; CHUNK];
-    let mut wake = Wake::default();
-    let now = task::now();
-    let mut ledger = device.ledger.lock();
-    let places = finishes
-        .iter_mut()
-        .zip(&mut ended)
-        .zip(entries)
-        .zip(&statuses)
-        .zip(&again);
-    for ((((finish, ended), done), &status), &again) in places {
-        let Some(finish) = finish.take() else {
-            continue;
-        };
-        if status == 0 && !again {
-            let gone = commit(device, &mut ledger, finish, status_of(done.result), now);
-            wake = wake.and(gone.wake);
-            *ended = Some((gone, status_of(done.result)));
-        } else {
-            match abort(device, &mut ledger, finish) {
-                Ok(others) => wake = wake.and(others),
-                Err(gone) => {
-                    wake = wake.and(gone.wake);
-                    *ended = Some((gone, Status::IO_ERROR));
-                }
-            }
-        }
-    }
-    drop(ledger);
-    device.wake(wake);
-    end(device, ended);
-
-    for ((done, status), _) in entries
-        .iter()
-        .zip(&mut statuses)
-        .zip(again)
-        .filter(|(_, again)| *again)
-    {
-        *status = complete_slowly(device, done);
-    }
-    statuses
-}
-
-/// Completes an entry whose buffer was not there: brings it in first, and tries a few times.
-fn complete_slowly(device: &Arc<Device>, done: &Done) -> i32 {
-    for _ in 0..transfer::TRIES {
-        if let Err(error) = user::fault_in_readable(done.buffer, done.length as usize) {
-            return error.to_errno();
-        }
-        let begun = device.ledger.lock().finish_begin(done.id, false);
-        let finish = match begun {
-            Ok(finish) => finish,
-            Err(Refusal::Stale) => return -ESTALE,
-            Err(Refusal::Unknown) => return ENOENT.to_errno(),
-        };
-        let all = matches!(bring(&finish, done), Brought::All);
-        if finish_one(device, finish, all.then(|| status_of(done.result))) {
-            return 0;
-        }
-    }
-    EAGAIN.to_errno()
-}
-
-/// Commits a finish with a status, or aborts it. Returns whether the request has ended.
-pub(crate) fn finish_one(
-    device: &Arc<Device>,
-    finish: Finish<Request>,
-    status: Option<Status>,
-) -> bool {
-    let now = task::now();
-    let mut ledger = device.ledger.lock();
-    let gone = match status {
-        Some(status) => {
-            let gone = commit(device, &mut ledger, finish, status, now);
-            Ok((gone, status))
-        }
-        None => {
-            abort(device, &mut ledger, finish).map_or_else(|gone| Ok((gone, Status::IO_ERROR)), Err)
-        }
-    };
-    drop(ledger);
-    match gone {
-        Ok((gone, status)) => {
-            device.wake(gone.wake);
-            end(device, [Some((gone, status))]);
-            true
-        }
-        Err(wake) => {
-            device.wake(wake);
-            false
-        }
-    }
-}
-
-/// Commits a finish, and tells whoever traces.
-fn commit(
-    device: &Device,
-    ledger: &mut DeviceLedger,
-    finish: Finish<Request>,
-    status: Status,
-    now: u64,
-) -> Ended<Request> {
-    if trace::put_is_on() {
-        trace::put(device.number(), finish.id, &finish.request, status);
-    }
-    ledger.finish_commit(finish, status == Status::OK, now)
-}
-
-/// Aborts a finish, and tells whoever traces if the request is offered again because of that.
-fn abort(
-    device: &Device,
-    ledger: &mut DeviceLedger,
-    finish: Finish<Request>,
-) -> core::result::Result<Wake, Ended<Request>> {
-    let id = finish.id;
-    let outcome = ledger.finish_abort(finish);
-    if trace::requeue_is_on() && outcome.is_ok() {
-        if let Some(new) = ledger.id_now(id).filter(|&new| new != id) {
-            trace::requeue_failed(device.number(), id, new);
-        }
-    }
-    outcome
-}
-
-/// Ends what has left the ledger.
-fn end<const N: usize>(device: &Device, ended: [Option<(Ended<Request>, Status)>; N]) {
-    let off = NoBottomHalves::new();
-    for (gone, status) in ended.into_iter().flatten() {
-        let status = if gone.doomed {
-            Status::IO_ERROR
-        } else {
-            status
-        };
-        if trace::end_is_on() {
-            trace::end(device.number(), &gone, status);
-        }
-        gone.request.end(status, &off);
-    }
-}
-
-fn check(done: &Done) -> Result {
-    let known = done.flags & !abi::DONE_ZERO == 0 && done.result <= abi::WRITE_PROTECTED;
-    if known && done.reserved == 0 {
-        Ok(())
-    } else {
-        Err(EINVAL)
-    }
-}
-
-enum Brought {
-    /// All data are there, or none are needed.
-    All,
-    /// A page was missing.
-    Missing,
-    /// The entry does not fit the request.
-    Never,
-}
-
-/// Brings the data of a read that went well.
-fn bring(finish: &Finish<Request>, done: &Done) -> Brought {
-    if finish.op != Op::Read || done.result != abi::OK {
-        return Brought::All;
-    }
-    if done.flags & abi::DONE_ZERO != 0 {
-        transfer::zero(&finish.request);
-        return Brought::All;
-    }
-    if done.length != finish.bytes {
-        return Brought::Never;
-    }
-    match transfer::from_user(&finish.request, done.buffer) {
-        true => Brought::All,
-        false => Brought::Missing,
-    }
-}
-
-fn status_of(result: u16) -> Status {
-    match result {
-        abi::OK => Status::OK,
-        abi::NO_SPACE => Status::NO_SPACE,
-        abi::TIMED_OUT => Status::TIMED_OUT,
-        abi::MEDIUM_ERROR => Status::MEDIUM,
-        abi::NOT_SUPPORTED => Status::NOT_SUPPORTED,
-        abi::WRITE_PROTECTED => Status::TARGET,
-        _ => Status::IO_ERROR,
-    }
-}
-
-// --- Taking -------------------------------------------------------------------------------------
-
-/// Where the bytes of requests are placed.
-struct Arena {
-    base: u64,
-    bytes: u64,
-    used: u64,
-}
-
-impl Arena {
-    fn room(&self) -> u64 {
-        self.bytes.saturating_sub(self.used)
-    }
-
-    /// The place of the next `bytes`.
-    fn place(&mut self, bytes: u32) -> u64 {
-        let at = self.base.wrapping_add(self.used);
-        let align = u64::from(abi::ARENA_ALIGN - 1);
-        let end = self.used.saturating_add(u64::from(bytes));
-        self.used = end.saturating_add(align) & !align;
-        at
-    }
-}
-
-/// Why a chunk ended early.
-enum Trouble {
-    /// These bytes of user memory were not there.
-    Missing(u64, usize),
-    /// The next request does not fit.
-    TooBig,
-}
-
-/// Takes up to `take_max` requests, waiting up to `patience` nanoseconds for `take_min`.
-fn take(device: &Arc<Device>, holder: u32, call: &mut Exchange, patience: u64) -> Result {
-    let data = call.flags & abi::X_NO_DATA == 0;
-    let mut arena = Arena {
-        base: call.arena,
-        bytes: call.arena_bytes,
-        used: 0,
-    };
-    let mut deadline = match patience {
-        0 => 0,
-        abi::FOREVER => u64::MAX,
-        patience => task::now().saturating_add(patience),
-    };
-    let mut tries = 0;
-    while call.taken < call.take_max {
-        let trouble = {
-            let chunk = Chunk {
-                data,
-                detached: call.flags & abi::X_DETACHED != 0,
-                holder,
-            };
-            let claims = chunk.claim(device, call, &mut arena, deadline)?;
-            let Some((claims, too_big)) = claims else {
-                return Ok(());
-            };
-            let (taken, trouble) = chunk.deliver(device, call, claims);
-            if taken > 0 {
-                call.taken = call.taken.saturating_add(taken);
-                tries = 0;
-            }
-            trouble.or(too_big.then_some(Trouble::TooBig))
-        };
-        match trouble {
-            None => {}
-            Some(Trouble::TooBig) => return Err(EMSGSIZE),
-            Some(Trouble::Missing(at, len)) => {
-                // The arena begins anew behind what was delivered: simplest is to stop here if
-                // anything was.
-                if call.taken > 0 {
-                    return Ok(());
-                }
-                tries += 1;
-                if tries > transfer::TRIES {
-                    return Err(EAGAIN);
-                }
-                user::fault_in_writable(at, len)?;
-                arena.used = 0;
-            }
-        }
-        if call.taken > 0 {
-            // Whatever else is there is taken too, but not waited for.
-            deadline = 0;
-        }
-    }
-    Ok(())
-}
-
-/// Claims with the place of their bytes.
-type Claims = [Option<(Claim<Request>, u64)>; CHUNK];
-
-/// How a chunk of requests is taken.
-struct Chunk {
-    data: bool,
-    detached: bool,
-    holder: u32,
-}
-
-impl Chunk {
-    /// Claims requests, waiting for them until `deadline`. `None`: there are none. The flag says
-    /// that the one after the last did not fit.
-    #[inline(never)] // As `complete_chunk`.
-    fn claim(
-        &self,
-        device: &Arc<Device>,
-        call: &mut Exchange,
-        arena: &mut Arena,
-        deadline: u64,
-    ) -> Result<Option<(Claims, bool)>> {
-        let most = (call.take_max.saturating_sub(call.taken) as usize).min(CHUNK);
-        let mut wait = deadline != 0;
-        let mut interrupted = false;
-        let mut claims: Claims = [const { None }; CHUNK];
-        let mut ledger = device.ledger.lock();
-        loop {
-            if !ledger.is_alive() {
-                return Err(device.absence());
-            }
-            let mut count = 0;
-            let mut too_big = false;
-            let min = call.take_min.min(ledger.tags());
-            // Whoever is being stopped or killed leaves to others what it could do nothing with.
-            if !interrupted && (!wait || ledger.is_ready_for(self.holder, min)) {
-                let now = task::now();
-                call.epoch = ledger.epoch();
-                for place in claims.iter_mut().take(most) {
-                    let room = if self.data { arena.room() } else { u64::MAX };
-                    match ledger.take_begin(self.holder, self.detached, room, now) {
-                        Next::Claim(claim) => {
-                            let has_data = self.data && claim.op.has_data();
-                            let at = if has_data {
-                                arena.place(claim.bytes)
-                            } else {
-                                0
-                            };
-                            *place = Some((claim, at));
-                            count += 1;
-                        }
-                        Next::TooBig(_) => {
-                            too_big = true;
-                            break;
-                        }
-                        Next::Nothing => break,
-                    }
-                }
-            }
-            if count > 0 || too_big || !wait {
-                // What is left may be for others.
-                let wake = ledger.wake();
-                drop(ledger);
-                device.wake(wake);
-                if count > 0 || too_big {
-                    return Ok(Some((claims, too_big)));
-                }
-                return if interrupted {
-                    Err(ERESTARTNOHAND)
-                } else {
-                    Ok(None)
-                };
-            }
-            match device.sleep(&mut ledger, self.holder, min, deadline) {
-                Woken::Look => {}
-                Woken::Late => wait = false,
-                Woken::Signal => {
-                    wait = false;
-                    interrupted = true;
-                }
-            }
-        }
-    }
-
-    /// Copies claimed requests to the worker and commits them, in order, until one cannot be
-    /// copied; that one and all behind it go back. Returns how many were committed.
-    #[inline(never)] // As `complete_chunk`.
-    fn deliver(
-        &self,
-        device: &Arc<Device>,
-        call: &Exchange,
-        claims: Claims,
-    ) -> (u32, Option<Trouble>) {
-        let mut trouble = None;
-        let mut entries = [Take::default(); CHUNK];
-        let mut count = 0usize;
-        let epoch = call.epoch;
-        for ((claim, at), entry) in claims.iter().flatten().zip(entries.iter_mut()) {
-            if self.data && claim.op == Op::Write && !transfer::to_user(&claim.request, *at) {
-                trouble = Some(Trouble::Missing(*at, claim.bytes as usize));
-                break;
-            }
-            *entry = describe(claim, *at, epoch);
-            count += 1;
-        }
-        let offset = (call.taken as usize).wrapping_mul(size_of::<Take>()) as u64;
-        let at = call.take.wrapping_add(offset);
-        let filled = entries.get(..count).unwrap_or(&[]);
-        if count > 0 && !user::write_nofault(at, filled) {
-            trouble = Some(Trouble::Missing(at, core::mem::size_of_val(filled)));
-            count = 0;
-        }
-
-        let mut ended: [Option<(Ended<Request>, Status)>; CHUNK] = [const { None }; CHUNK];
-        let mut wake = Wake::default();
-        let now = task::now();
-        let mut ledger = device.ledger.lock();
-        let places = claims.into_iter().flatten().zip(&mut ended).enumerate();
-        for (index, ((claim, _), ended)) in places {
-            if index < count {
-                if trace::get_is_on() {
-                    let (id, request) = (claim.id, &claim.request);
-                    trace::get(device.number(), id, request, claim.attempt, claim.age);
-                }
-                if let Some(gone) = ledger.take_commit(claim, now) {
-                    wake = wake.and(gone.wake);
-                    *ended = Some((gone, Status::IO_ERROR));
-                }
-            } else {
-                match ledger.take_abort(claim) {
-                    Ok(others) => wake = wake.and(others),
-                    Err(gone) => {
-                        wake = wake.and(gone.wake);
-                        *ended = Some((gone, Status::IO_ERROR));
-                    }
-                }
-            }
-        }
-        drop(ledger);
-        device.wake(wake);
-        end(device, ended);
-        (count as u32, trouble)
-    }
-}
-
-/// What the worker is told of a request.
-fn describe(claim: &Claim<Request>, at: u64, epoch: u32) -> Take {
-    let request = &claim.request;
-    let mut flags = 0;
-    if request.fua() && claim.op == Op::Write {
-        flags |= abi::REQ_FUA;
-    }
-    if request.nounmap() && claim.op == Op::WriteZeroes {
-        flags |= abi::REQ_NOUNMAP;
-    }
-    Take {
-        id: claim.id,
-        sector: request.sector(),
-        buffer: at,
-        age_ns: claim.age,
-        length: claim.bytes,
-        attempt: claim.attempt,
-        epoch,
-        op: claim.op as u16,
-        flags,
-    }
 }

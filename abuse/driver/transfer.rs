@@ -12,7 +12,15 @@ use crate::sys::request::Request;
 pub(crate) const TRIES: u32 = 3;
 
 /// Copies the data of a request to `to`; whether all of it arrived.
+#[inline(always)]
 pub(crate) fn to_user(request: &Request, to: u64) -> bool {
+    match request.only_segment() {
+        Some(segment) => segment.copy_to_user(to),
+        None => all_to_user(request, to),
+    }
+}
+
+fn all_to_user(request: &Request, to: u64) -> bool {
     let mut at = to;
     request.segments().all(|segment| {
         let copied = segment.copy_to_user(at);
@@ -22,7 +30,15 @@ pub(crate) fn to_user(request: &Request, to: u64) -> bool {
 }
 
 /// Fills the data of a request from `from`; whether all of it came.
+#[inline(always)]
 pub(crate) fn from_user(request: &Request, from: u64) -> bool {
+    match request.only_segment() {
+        Some(segment) => segment.copy_from_user(from),
+        None => all_from_user(request, from),
+    }
+}
+
+fn all_from_user(request: &Request, from: u64) -> bool {
     let mut at = from;
     request.segments().all(|segment| {
         let copied = segment.copy_from_user(at);
@@ -33,5 +49,8 @@ pub(crate) fn from_user(request: &Request, from: u64) -> bool {
 
 /// Fills the data of a request with zeros.
 pub(crate) fn zero(request: &Request) {
+    if let Some(segment) = request.only_segment() {
+        return segment.zero();
+    }
     request.segments().for_each(|segment| segment.zero());
 }

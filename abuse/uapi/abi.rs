@@ -300,6 +300,18 @@ pub const ADJ_IO_OPT: u32 = 0x40;
 pub const ADJ_FUA: u32 = 0x80;
 /// [`Setup::adjusted`]: discard granularity or limit.
 pub const ADJ_DISCARD: u32 = 0x100;
+/// What each of them is called, in the driver's attributes and by the tools.
+pub static ADJ_NAMES: [(u32, &str); 9] = [
+    (ADJ_DEPTH, "depth"),
+    (ADJ_QUEUES, "queues"),
+    (ADJ_MAX_BYTES, "max_bytes"),
+    (ADJ_SEGMENTS, "max_segments"),
+    (ADJ_PHYSICAL, "physical_block"),
+    (ADJ_IO_MIN, "io_min"),
+    (ADJ_IO_OPT, "io_opt"),
+    (ADJ_FUA, "fua"),
+    (ADJ_DISCARD, "discard"),
+];
 
 /// `struct abuse_setup`: shape and policies of a disk. 0 means the driver's default.
 #[repr(C, align(8))]
@@ -425,6 +437,8 @@ pub struct Status {
     pub stale: u64,
     /// Re-offers refused because a writer lives.
     pub refused: u64,
+    /// Completed changes that no flush has followed; 0 where none has to.
+    pub unflushed: u64,
     /// As the driver adjusted it; all 0 when not set up.
     pub config: Setup,
     /// Per operation.
@@ -457,6 +471,7 @@ impl Default for Status {
             oldest_taken_ns: 0,
             stale: 0,
             refused: 0,
+            unflushed: 0,
             config: Setup::default(),
             ops: [OpStats::default(); OP_COUNT],
             driver: [0; 32],
@@ -686,7 +701,7 @@ const _: () = assert!(size_of::<Take>() == 48);
 const _: () = assert!(size_of::<Exchange>() == 88);
 const _: () = assert!(size_of::<Setup>() == 128);
 const _: () = assert!(size_of::<OpStats>() == 64);
-const _: () = assert!(size_of::<Status>() == 704);
+const _: () = assert!(size_of::<Status>() == 712);
 const _: () = assert!(size_of::<Requeue>() == 56);
 const _: () = assert!(size_of::<Reconnect>() == 64);
 const _: () = assert!(size_of::<Reset>() == 32);

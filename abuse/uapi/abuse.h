@@ -271,7 +271,7 @@ struct abuse_op_stats {
 #define ABUSE_ABI_EXCHANGE	0x1
 #define ABUSE_ABI_V1		0x2
 
-/* Everything about one device. Needs no write access. 704 bytes. */
+/* Everything about one device. Needs no write access. 712 bytes. */
 struct abuse_status {
 	__u32	size;		/* in: sizeof(struct abuse_status) */
 	__u32	abi_version;	/* ABUSE_ABI_VERSION */
@@ -291,6 +291,7 @@ struct abuse_status {
 	__aligned_u64 oldest_taken_ns;	/* longest time a worker has held one; 0: none */
 	__aligned_u64 stale;	/* completions refused because the id was old */
 	__aligned_u64 refused;	/* re-offers refused because a writer lives */
+	__aligned_u64 unflushed; /* completed changes that no flush has followed; 0 where none has to */
 	struct abuse_setup config;	/* as the driver adjusted it; 0 when not set up */
 	struct abuse_op_stats ops[ABUSE_OP_COUNT];
 	char	driver[32];	/* version of the driver, NUL-terminated */

@@ -3,12 +3,14 @@
 //! Finds and opens the device a verb is about, and says what to do when there is none.
 
 use std::path::Path;
+use std::time::Duration;
 
 use abuse::{Device, State, Status};
 
 use crate::errno::{EACCES, EBUSY, EINPROGRESS, ENODEV, ENOENT, ENXIO, EPERM, ETIMEDOUT};
 use crate::failure::{Code, Failure};
 use crate::parse::dev::{self, Target};
+use crate::parse::words;
 
 /// The argument DEV of most verbs.
 #[derive(Debug, clap::Args)]
@@ -16,6 +18,26 @@ pub struct Dev {
     /// /dev/abctlN, /dev/abuseN, N or its name; may be left out where exactly one device makes sense
     #[arg(value_name = "DEV", value_parser = dev::dev)]
     pub target: Option<Target>,
+}
+
+/// Arguments of verbs that wait for a disk.
+#[derive(Debug, clap::Args)]
+pub struct Wait {
+    #[command(flatten)]
+    dev: Dev,
+    /// Give up after TIME (5s, 250ms), with exit code 124
+    #[arg(long, value_name = "TIME", value_parser = words::duration)]
+    pub timeout: Option<Duration>,
+}
+
+impl Wait {
+    /// The device, its name, and how it is doing; refuses one that is not set up.
+    pub fn open(&self) -> Result<(Device, String, Status), Failure> {
+        let device = open(self.dev.target.as_ref(), Want::SetUp, Access::Read)?;
+        let name = device.control_path().display().to_string();
+        let status = set_up(&device)?;
+        Ok((device, name, status))
+    }
 }
 
 /// Which device is meant when none is named and there are several.

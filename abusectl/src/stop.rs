@@ -7,11 +7,68 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
 
-use abuse::{Device, Operation, Setup, Status};
+use abuse::{Device, Status};
 
+use crate::choose;
 use crate::failure::{Code, Failure};
 use crate::human;
+use crate::parse::dev::{self, Target};
+use crate::parse::words;
 use crate::users::Users;
+
+/// Arguments of `reset` and `remove`.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("which").required(true))]
+pub struct Args {
+    /// /dev/abctlN, /dev/abuseN, N or its name
+    #[arg(value_name = "DEV", value_parser = dev::dev, group = "which")]
+    devices: Vec<Target>,
+    /// Every device there is, or every disk
+    #[arg(long, group = "which")]
+    pub all: bool,
+    /// Do it although it is open, mounted, held, has requests pending, or cannot be flushed: what is
+    /// pending ends with an I/O error
+    #[arg(short, long)]
+    pub force: bool,
+    /// How long to wait until the disk is flushed, and then until it is gone
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = words::duration)]
+    pub timeout: Duration,
+}
+
+impl Args {
+    /// Does it to one device after the other; the first failure decides the exit code.
+    pub fn each(&self, one: impl Fn(&Target) -> Result<(), Failure>) -> Result<(), Failure> {
+        let targets = match self.all {
+            true => Device::numbers()?.into_iter().map(Target::Number).collect(),
+            false => self.devices.clone(),
+        };
+        if targets.is_empty() && !choose::driver_is_loaded() {
+            return Err(choose::none_at_all());
+        }
+        let mut failed = None;
+        for target in &targets {
+            match one(target) {
+                // Somebody else removed it since all were counted.
+                Err(failure) if self.all && failure.code() == Code::NoDevice => {}
+                Err(failure) => {
+                    failure.report();
+                    failed.get_or_insert(failure.code());
+                }
+                Ok(()) => {}
+            }
+        }
+        failed.map_or(Ok(()), |code| Err(Failure::silent(code)))
+    }
+
+    /// Makes a device ready to be stopped, or says what force takes away, as the end of a sentence.
+    pub fn prepare(&self, device: &Device, stop: Stop) -> Result<String, Failure> {
+        if self.force {
+            return losses(device);
+        }
+        prepare(device, stop, self.timeout)?;
+        Ok(String::new())
+    }
+}
 
 /// What stops it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +102,10 @@ const GLANCE: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Makes a device ready to be stopped: nobody uses it, and what was written is durable.
-pub fn prepare(device: &Device, stop: Stop, timeout: Duration) -> Result<(), Failure> {
+fn prepare(device: &Device, stop: Stop, timeout: Duration) -> Result<(), Failure> {
     refuse_while_used(device, stop, timeout)?;
     let status = device.status()?;
-    let Some(setup) = &status.setup else {
-        return Ok(());
-    };
-    if needs_a_flush(setup, &status) {
+    if status.unflushed > 0 {
         flush(device, &status, stop, timeout)?;
         // Whoever flushed has closed it; udev may look again.
         refuse_while_used(device, stop, timeout)?;
@@ -69,18 +123,15 @@ pub fn still_used(device: &Device, stop: Stop, error: abuse::Error) -> Failure {
 }
 
 /// What --force takes away, as the end of a sentence.
-pub fn losses(device: &Device) -> Result<String, Failure> {
+fn losses(device: &Device) -> Result<String, Failure> {
     let status = device.status()?;
     let mut lost: Vec<String> = uses(&status, Users::of(device.number()))
         .iter()
         .map(Use::to_string)
         .collect();
-    if status
-        .setup
-        .as_ref()
-        .is_some_and(|setup| needs_a_flush(setup, &status))
-    {
-        lost.push("not flushed".into());
+    if status.unflushed > 0 {
+        let changes = human::count(status.unflushed, "write");
+        lost.push(format!("not flushed ({changes})"));
     }
     Ok(match lost.is_empty() {
         true => String::new(),
@@ -118,15 +169,6 @@ fn refuse_while_used(device: &Device, stop: Stop, timeout: Duration) -> Result<(
         }
         thread::sleep(LOOK_EVERY);
     }
-}
-
-/// Whether anything may have been written that is not durable yet.
-fn needs_a_flush(setup: &Setup, status: &Status) -> bool {
-    let written = Operation::ALL
-        .into_iter()
-        .filter(|operation| operation.modifies() && *operation != Operation::Flush)
-        .any(|operation| status.counts(operation).done > 0);
-    written && !setup.write_through
 }
 
 /// Has the workers flush, in a process of its own: one that waits for a disk cannot end.

@@ -24,6 +24,7 @@ static const char *name_of(int error)
 	case EPERM: return "EPERM";
 	case EACCES: return "EACCES";
 	case EBADF: return "EBADF";
+	case EFAULT: return "EFAULT";
 	case ENXIO: return "ENXIO";
 	case EBUSY: return "EBUSY";
 	case EINVAL: return "EINVAL";
@@ -51,6 +52,21 @@ static int try_open(const char *path)
 	return 0;
 }
 
+/* On /dev/abuse-control. */
+static int knock_control(void)
+{
+	struct abuse_add add = { .size = sizeof(add), .number = ABUSE_ANY_NUMBER };
+	struct abuse_remove gone = { .size = sizeof(gone), .flags = ABUSE_RM_FORCE };
+
+	knock("ADD", ABUSE_ADD, &add);
+	gone.number = add.number;
+	gone.sequence = add.sequence;
+	knock("REMOVE", ABUSE_REMOVE, &gone);
+	knock("ADD-null", ABUSE_ADD, NULL);
+	knock("REMOVE-null", ABUSE_REMOVE, NULL);
+	return 0;
+}
+
 int main(int count, char **words)
 {
 	struct abuse_status status = { .size = sizeof(status) };
@@ -59,6 +75,7 @@ int main(int count, char **words)
 	struct abuse_requeue requeue = { .size = sizeof(requeue), .flags = ABUSE_RQ_ALL };
 	struct abuse_reconnect reconnect = { .size = sizeof(reconnect) };
 	struct abuse_reset reset = { .size = sizeof(reset), .flags = ABUSE_RS_FORCE };
+	struct abuse_resize resize = { .size = sizeof(resize), .bytes = 1 << 25 };
 	struct abuse_info info = { .ab_size = 1 << 24, .ab_blocksize = 512, .ab_max_queue = 8 };
 	struct abuse_xfr_hdr header = { .ab_result = ABUSE_RESULT_DEVICE_FAILURE };
 	struct abuse_xfr_hdr next = { 0 };
@@ -67,6 +84,8 @@ int main(int count, char **words)
 	static char arena[1 << 20];
 	struct pollfd node = { .events = POLLIN };
 
+	if (count > 1 && !strcmp(words[1], "--control"))
+		return knock_control();
 	if (count > 1)
 		return try_open(words[1]);
 	exchange.take = (uintptr_t)&take;
@@ -80,6 +99,7 @@ int main(int count, char **words)
 	knock("EXCHANGE", ABUSE_EXCHANGE, &exchange);
 	knock("REQUEUE", ABUSE_REQUEUE, &requeue);
 	knock("RECONNECT", ABUSE_RECONNECT, &reconnect);
+	knock("RESIZE", ABUSE_RESIZE, &resize);
 	knock("RESET2", ABUSE_RESET2, &reset);
 	/* Nothing is worth a look: the right is looked at first. */
 	knock("PUT_BIO-null", ABUSE_PUT_BIO, NULL);

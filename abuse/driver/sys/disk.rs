@@ -28,6 +28,9 @@ pub(crate) trait Queue: Send + Sync + 'static {
     /// Accepts a request by the number of its tag, which is unique within the disk; or gives it
     /// back, to be failed. Must not sleep or allocate.
     fn queue(&self, tag: u32, request: Request) -> core::result::Result<(), Request>;
+
+    /// Accepts all that `next` yields, or ends them with an error. Must not sleep or allocate.
+    fn queue_all(&self, next: impl FnMut() -> Option<(u32, Request)>);
 }
 
 /// A disk that is visible in /dev until it is dropped.
@@ -83,7 +86,10 @@ impl<T: Queue> Disk<T> {
         }
         let parent = parent.map_or(core::ptr::null_mut(), Visible::device);
         // SAFETY: As above; the parent is registered or none, and there are no attributes.
-        to_result(unsafe { bindings::device_add_disk(parent, disk, core::ptr::null_mut()) })?;
+        let added = unsafe { bindings::device_add_disk(parent, disk, core::ptr::null_mut()) };
+        // The driver core calls a name for which it had no memory invalid; there is nothing else in
+        // a disk of ours that could be.
+        to_result(added).map_err(|error| if error == EINVAL { ENOMEM } else { error })?;
         core::mem::forget(unadded);
         let disk = NonNull::new(disk).ok_or(ENOMEM)?;
         // INVARIANT: Added above.
@@ -348,6 +354,7 @@ impl<T: Queue> Ops<T> {
         // SAFETY: As above.
         let mut table: bindings::blk_mq_ops = unsafe { core::mem::zeroed() };
         table.queue_rq = Some(Self::queue_rq);
+        table.queue_rqs = Some(Self::queue_rqs);
         table
     };
 
@@ -402,11 +409,7 @@ impl<T: Queue> Ops<T> {
         // SAFETY: As above; the queue data were set by `Disk::new` and outlive the queue.
         let target = unsafe { &*((*(*hctx).queue).queuedata as *const T) };
         // SAFETY: As above.
-        let (queue, depth) =
-            unsafe { ((*hctx).queue_num, (*(*(*hctx).queue).tag_set).queue_depth) };
-        // SAFETY: As above.
-        let tag = unsafe { (*request).tag } as u32;
-        let tag = queue.wrapping_mul(depth).wrapping_add(tag);
+        let tag = unsafe { Self::tag(request) };
         // SAFETY: As above.
         unsafe { bindings::blk_mq_start_request(request) };
         let Some(request) = NonNull::new(request) else {
@@ -421,5 +424,53 @@ impl<T: Queue> Ops<T> {
                 Status::IO_ERROR.0
             }
         }
+    }
+
+    /// The tag of a request among those of all hardware queues.
+    ///
+    /// # Safety
+    ///
+    /// The request must be one of this driver's disks', with a tag.
+    #[inline(always)]
+    unsafe fn tag(request: *const bindings::request) -> u32 {
+        // SAFETY: By the contract; a request with a tag has a hardware queue, and that a tag set.
+        let (queue, depth) = unsafe {
+            let hctx = (*request).mq_hctx;
+            ((*hctx).queue_num, (*(*(*hctx).queue).tag_set).queue_depth)
+        };
+        // SAFETY: By the contract.
+        let tag = unsafe { (*request).tag } as u32;
+        queue.wrapping_mul(depth).wrapping_add(tag)
+    }
+
+    /// Several requests at once: all that one submitter has gathered for this disk.
+    ///
+    /// # Safety
+    ///
+    /// Called by the block layer only, with a list of valid requests with tags, all of one queue.
+    unsafe extern "C" fn queue_rqs(list: *mut bindings::rq_list) {
+        // SAFETY: Valid by the contract. None of them is left behind.
+        let mut first = unsafe { core::mem::take(&mut *list) }.head;
+        if first.is_null() {
+            return;
+        }
+        // SAFETY: By the contract; the queue data were set by `Disk::new` and outlive the queue.
+        let target = unsafe { &*((*(*first).q).queuedata as *const T) };
+        let mut request = first;
+        while !request.is_null() {
+            // SAFETY: By the contract.
+            unsafe { bindings::blk_mq_start_request(request) };
+            // SAFETY: By the contract.
+            request = unsafe { (*request).__bindgen_anon_1.rq_next };
+        }
+        target.queue_all(|| {
+            let request = NonNull::new(first)?;
+            // SAFETY: In the list, by the contract.
+            first = unsafe { (*request.as_ptr()).__bindgen_anon_1.rq_next };
+            // SAFETY: As above.
+            let tag = unsafe { Self::tag(request.as_ptr()) };
+            // SAFETY: Started above; the block layer gives it to us.
+            Some((tag, unsafe { Request::from_raw(request) }))
+        });
     }
 }

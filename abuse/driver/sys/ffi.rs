@@ -24,6 +24,10 @@ extern "C" {
         len: c_uint,
     ) -> bool;
     pub(super) fn abuse_page_zero(page: *mut bindings::page, offset: c_uint, len: c_uint);
+    pub(super) fn abuse_request_end_together(
+        request: *mut bindings::request,
+        batch: *mut bindings::io_comp_batch,
+    ) -> bool;
     pub(super) fn abuse_current_process() -> *mut bindings::pid;
     pub(super) fn abuse_current_process_key() -> *const c_void;
     pub(super) fn abuse_current_token() -> u64;

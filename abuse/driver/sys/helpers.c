@@ -94,6 +94,15 @@ void abuse_page_zero(struct page *page, unsigned int offset, unsigned int len)
 	memset(page_address(page) + offset, 0, len);
 }
 
+/*
+ * Puts a request that went well among those that blk_mq_end_request_batch() will end. False if the
+ * block layer wants it to be ended by itself.
+ */
+bool abuse_request_end_together(struct request *request, struct io_comp_batch *batch)
+{
+	return blk_mq_add_to_batch(request, batch, false, blk_mq_end_request_batch);
+}
+
 /* The process of the caller; counted. */
 struct pid *abuse_current_process(void)
 {

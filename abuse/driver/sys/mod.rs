@@ -6,6 +6,7 @@ pub(crate) mod attributes;
 pub(crate) mod chrdev;
 pub(crate) mod devices;
 pub(crate) mod disk;
+pub(crate) mod few;
 pub(crate) mod ffi;
 pub(crate) mod request;
 pub(crate) mod task;

@@ -99,8 +99,14 @@ impl Request {
 
     /// Where it begins, in units of 512 bytes. A flush begins nowhere.
     pub(crate) fn sector(&self) -> u64 {
-        match self.op() {
-            Some(Op::Flush) => 0,
+        self.op().map_or(0, |op| self.sector_of(op))
+    }
+
+    /// The same, of a request whose operation is known.
+    #[inline(always)]
+    pub(crate) fn sector_of(&self, op: Op) -> u64 {
+        match op {
+            Op::Flush => 0,
             _ => self.raw().__sector,
         }
     }
@@ -110,6 +116,31 @@ impl Request {
         self.raw().__data_len
     }
 
+    /// Its data if they are one piece, as those of small requests are.
+    #[inline(always)]
+    pub(crate) fn only_segment(&self) -> Option<Segment<'_>> {
+        let bio = self.raw().bio;
+        if bio.is_null() {
+            return None;
+        }
+        // SAFETY: A bio of a request in flight; read as a whole because the struct is packed.
+        let iter = unsafe { (*bio).bi_iter };
+        // SAFETY: As above.
+        let next = unsafe { (*bio).bi_next };
+        if !next.is_null() || iter.bi_size == 0 {
+            return None;
+        }
+        // SAFETY: The size is not 0, so there is a vector at the index.
+        let vector = unsafe { *(*bio).bi_io_vec.add(iter.bi_idx as usize) };
+        let done = iter.bi_bvec_done;
+        (vector.bv_len.saturating_sub(done) >= iter.bi_size).then_some(Segment {
+            page: vector.bv_page,
+            offset: vector.bv_offset.wrapping_add(done),
+            len: iter.bi_size,
+            _request: core::marker::PhantomData,
+        })
+    }
+
     /// The pieces of its data, in order. Only for operations that have data.
     pub(crate) fn segments(&self) -> Segments<'_> {
         let bio = self.raw().bio;
@@ -117,6 +148,20 @@ impl Request {
             _request: self,
             bio,
             iter: iter_of(bio),
+        }
+    }
+
+    /// When the block layer made it, in nanoseconds of CLOCK_MONOTONIC, if it has come straight from
+    /// there; 0 if it was held up by a scheduler, or no times are kept.
+    #[inline(always)]
+    pub(crate) fn made_at(&self) -> u64 {
+        let raw = self.raw();
+        // SAFETY: The queue of a request in flight; whether it has a scheduler does not change then.
+        let scheduler = unsafe { (*raw.q).elevator };
+        if scheduler.is_null() {
+            raw.start_time_ns
+        } else {
+            0
         }
     }
 
@@ -133,6 +178,58 @@ impl Drop for Request {
         let _off = NoBottomHalves::new();
         // SAFETY: As in `end`.
         unsafe { bindings::blk_mq_end_request(self.0.as_ptr(), Status::IO_ERROR.0) };
+    }
+}
+
+/// Requests that went well and are to end together: the block layer gives their tags back at once.
+/// Gathering ends nothing, so it may be done under a lock.
+///
+/// # Invariants
+///
+/// What is in the batch was started, has not been ended, and is this one's alone.
+pub(crate) struct Together(bindings::io_comp_batch);
+
+impl Together {
+    /// Nobody yet.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        // SAFETY: An empty batch is all zero.
+        // INVARIANT: Nothing is in it.
+        Together(unsafe { core::mem::zeroed() })
+    }
+
+    /// Adds a request; it comes back if the block layer wants it to be ended by itself.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, request: Request) -> Result<(), Request> {
+        let raw = request.into_raw();
+        // SAFETY: Started and not ended, by the invariant of what was consumed.
+        // INVARIANT: So it may go into the batch.
+        if unsafe { ffi::abuse_request_end_together(raw.as_ptr(), &mut self.0) } {
+            return Ok(());
+        }
+        // INVARIANT: It is not in the batch, and so as it was.
+        Err(Request(raw))
+    }
+
+    /// Ends them, well.
+    pub(crate) fn end(mut self, _bottom_halves_off: &NoBottomHalves) {
+        self.end_all();
+    }
+
+    fn end_all(&mut self) {
+        if !self.0.req_list.head.is_null() {
+            // SAFETY: By the type invariant; this empties the batch.
+            unsafe { bindings::blk_mq_end_request_batch(&mut self.0) };
+        }
+    }
+}
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        if !self.0.req_list.head.is_null() {
+            let _off = NoBottomHalves::new();
+            self.end_all();
+        }
     }
 }
 

@@ -34,9 +34,20 @@ impl About {
             op: op.map_or(UNKNOWN, |op| op as u32),
         }
     }
+
+    /// A request of which the id is all that is known.
+    fn unknown(device: u32, id: u64) -> Self {
+        About {
+            id,
+            sector: 0,
+            device,
+            bytes: 0,
+            op: UNKNOWN,
+        }
+    }
 }
 
-/// Of an operation: the id is all that is known.
+/// Of an operation that is not known.
 const UNKNOWN: u32 = 255;
 
 macro_rules! point {
@@ -119,13 +130,7 @@ pub(crate) fn put(device: u32, id: u64, request: &Request, status: Status) {
 /// The calling process could not complete what it knows by this id.
 #[cold]
 pub(crate) fn put_refused(device: u32, id: u64, errno: i32) {
-    let about = About {
-        id,
-        sector: 0,
-        device,
-        bytes: 0,
-        op: UNKNOWN,
-    };
+    let about = About::unknown(device, id);
     // SAFETY: As above.
     unsafe { ffi::abuse_do_trace_put(&about, Status::OK.0, errno) };
 }
@@ -159,13 +164,7 @@ pub(crate) fn requeue(device: u32, why: Why, again: &Again<'_, Request, ProcessR
 /// A request whose owner had to give it back is offered again, as its completion failed.
 #[cold]
 pub(crate) fn requeue_failed(device: u32, id: u64, new: u64) {
-    let about = About {
-        id,
-        sector: 0,
-        device,
-        bytes: 0,
-        op: UNKNOWN,
-    };
+    let about = About::unknown(device, id);
     // SAFETY: As above.
     unsafe { ffi::abuse_do_trace_requeue(&about, new, core::ptr::null_mut(), 0, 0, 5) };
 }

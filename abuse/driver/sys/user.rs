@@ -41,6 +41,10 @@ fn bytes<T: Plain>(values: &[T]) -> &[u8] {
     unsafe { core::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
 }
 
+fn bytes_of<T: Plain>(value: &T) -> &[u8] {
+    bytes(core::slice::from_ref(value))
+}
+
 fn bytes_mut<T: Plain>(values: &mut [T]) -> &mut [u8] {
     // SAFETY: `Plain` values have no padding, and take any bytes.
     unsafe { core::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) }
@@ -94,15 +98,33 @@ const LONGEST: usize = 4096;
 /// unless what this version does not know of it is zero (E2BIG). Memory that cannot take the answer
 /// is refused now (EFAULT), before anything was done. May fault and sleep.
 pub(crate) fn read_sized<T: Plain>(address: u64) -> Result<T> {
-    let size = read::<u32>(address)? as usize;
     let known = size_of::<T>();
+    // As a rule it is of the known size: it is read at once. A shorter one may end where memory does.
+    let value = read::<T>(address).ok();
+    let size = match value
+        .as_ref()
+        .and_then(|value| bytes_of(value).first_chunk())
+    {
+        Some(size) => u32::from_ne_bytes(*size),
+        None => read::<u32>(address)?,
+    } as usize;
     if size < known {
         return Err(EINVAL);
     }
     if size > LONGEST {
         return Err(E2BIG);
     }
-    let value = read(address)?;
+    let value = value.ok_or(EFAULT)?;
+    if size > known {
+        check_rest(address, known, size)?;
+    }
+    write(address, &value)?;
+    Ok(value)
+}
+
+/// What this version does not know of a struct must be zero.
+#[cold]
+fn check_rest(address: u64, known: usize, size: usize) -> Result {
     let mut rest = slice(address.wrapping_add(known as u64), size - known).reader();
     while !rest.is_empty() {
         let mut chunk = [0u8; 64];
@@ -115,8 +137,7 @@ pub(crate) fn read_sized<T: Plain>(address: u64) -> Result<T> {
             return Err(E2BIG);
         }
     }
-    write(address, &value)?;
-    Ok(value)
+    Ok(())
 }
 
 /// Writes an array without faulting; whether all of it arrived.

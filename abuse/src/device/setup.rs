@@ -86,7 +86,7 @@ impl Setup {
 
     /// The names of the fields the driver changed.
     pub fn adjusted(&self) -> Vec<&'static str> {
-        ADJUSTED
+        abi::ADJ_NAMES
             .iter()
             .filter(|(bit, _)| self.adjusted & bit != 0)
             .map(|&(_, name)| name)
@@ -162,18 +162,6 @@ impl Setup {
         }
     }
 }
-
-const ADJUSTED: [(u32, &str); 9] = [
-    (abi::ADJ_DEPTH, "depth"),
-    (abi::ADJ_QUEUES, "queues"),
-    (abi::ADJ_MAX_BYTES, "max_bytes"),
-    (abi::ADJ_SEGMENTS, "max_segments"),
-    (abi::ADJ_PHYSICAL, "physical_block"),
-    (abi::ADJ_IO_MIN, "io_min"),
-    (abi::ADJ_IO_OPT, "io_opt"),
-    (abi::ADJ_FUA, "fua"),
-    (abi::ADJ_DISCARD, "discard"),
-];
 
 fn bits(choices: &[(bool, u32)]) -> u32 {
     choices

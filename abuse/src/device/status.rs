@@ -170,6 +170,9 @@ pub struct Status {
     pub stale: u64,
     /// Re-offers refused because a writer lives.
     pub refused: u64,
+    /// Completed changes that are durable only once a flush has followed, which it has not. 0 on a disk
+    /// without a volatile cache.
+    pub unflushed: u64,
     /// The shape of the disk, as the driver adjusted it; `None` when not set up.
     pub setup: Option<Setup>,
     /// Counts, in the order of [`Operation::ALL`]; [`Status::counts`] picks one.
@@ -216,6 +219,7 @@ impl Status {
             oldest_taken: age(raw.oldest_taken_ns),
             stale: raw.stale,
             refused: raw.refused,
+            unflushed: raw.unflushed,
             setup: (raw.config.bytes != 0).then(|| Setup::from_abi(&raw.config)),
             ops: raw.ops.map(|op| OpCounts {
                 queued: op.queued,

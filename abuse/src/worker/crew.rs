@@ -26,6 +26,7 @@ const SMALL_REQUEST: usize = 32 << 10;
 const STACK: usize = 1 << 20;
 
 /// How a worker serves: what was asked for, made to fit backend and disk. The same for all threads.
+#[derive(Clone)]
 pub(super) struct Plan {
     pub(super) threads: usize,
     pub(super) batch: usize,
@@ -36,6 +37,8 @@ pub(super) struct Plan {
     pub(super) max_bytes: usize,
     pub(super) write_through: bool,
     pub(super) epoch: u32,
+    /// Whether a signal ends a thread's wait for requests, so that it may last for ever.
+    pub(super) interruptible: bool,
     /// How often somebody is told that the threads get on.
     pub(super) beat: Option<Duration>,
 }
@@ -73,6 +76,7 @@ impl Plan {
             write_through: setup.write_through,
             epoch,
             beat: None,
+            interruptible: false,
         }
     }
 
@@ -121,13 +125,16 @@ pub(super) fn serve<D: Driver, B: Backend>(
     calls: Calls,
 ) -> Result<Served> {
     let fail = |error| Error::new(driver.label(), "start a thread", error);
+    let plan = &Plan {
+        interruptible: sys::thread::wake_interrupts(),
+        ..plan.clone()
+    };
     // All memory first: what is short shows before anybody is told that this worker is ready.
     let vitals: Vec<Vitals> = (0..plan.threads).map(|_| Vitals::default()).collect();
     let lanes = vitals
         .iter()
         .map(|own| Lane::new(driver, backend, plan, stop, &own.turns))
         .collect::<Result<Vec<_>>>()?;
-    sys::thread::wake_interrupts();
     thread::scope(|scope| {
         let mut threads = Vec::with_capacity(lanes.len());
         for (mut lane, own) in lanes.into_iter().zip(&vitals) {

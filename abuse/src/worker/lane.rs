@@ -24,7 +24,8 @@ use crate::sys::ioctl::Call;
 use crate::sys::Arena;
 use crate::{abi, Backend};
 
-/// How long to wait for requests at most. Only so that a stop is seen whose signal went astray.
+/// How long to wait for requests at most where a signal may not end the wait: only so that a stop is
+/// seen. Elsewhere the wait has no end of its own, as a timer costs as much as a request.
 const IDLE: Duration = Duration::from_secs(1);
 /// From a slow backend, completed requests wait for the rest of their batch no longer than this.
 const PATIENCE: Duration = Duration::from_micros(500);
@@ -110,9 +111,11 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
     /// Completes what is done and takes the next batch; how many came.
     fn exchange(&mut self) -> Result<usize> {
         self.turns.fetch_add(1, Ordering::Relaxed);
-        let wait = match self.idle_turns < self.plan.spin {
-            true => Duration::ZERO,
-            false => self.plan.beat.map_or(IDLE, |beat| IDLE.min(beat / 2)),
+        let timeout_ns = match self.plan.beat {
+            _ if self.idle_turns < self.plan.spin => 0,
+            Some(beat) => nanoseconds(IDLE.min(beat / 2)),
+            None if self.plan.interruptible => abi::FOREVER,
+            None => nanoseconds(IDLE),
         };
         let reply = self.driver.exchange(Call {
             done: &mut self.done,
@@ -124,7 +127,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             },
             owner: self.plan.owner,
             take_min: 1,
-            timeout_ns: nanoseconds(wait),
+            timeout_ns,
         });
         self.served.exchanges += 1;
         let reply = match reply {

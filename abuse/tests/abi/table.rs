@@ -174,6 +174,7 @@ structs! {
         oldest_taken_ns = oldest_taken_ns,
         stale = stale,
         refused = refused,
+        unflushed = unflushed,
         config = config,
         ops = ops,
         driver = driver,

@@ -9,29 +9,17 @@ use std::time::{Duration, Instant};
 
 use abuse::{Device, State, Status};
 
-use crate::choose::{self, Access, Dev, Want};
 use crate::failure::{Code, Failure};
-use crate::parse::words;
 use crate::{human, out};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Arguments of `drain`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    dev: Dev,
-    /// Give up after TIME (5s, 250ms), with exit code 124
-    #[arg(long, value_name = "TIME", value_parser = words::duration)]
-    timeout: Option<Duration>,
-}
+pub use crate::choose::Wait as Args;
 
 /// Waits, and says how many requests ended meanwhile.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let device = choose::open(args.dev.target.as_ref(), Want::SetUp, Access::Read)?;
-    let name = device.control_path().display().to_string();
-    let before = choose::set_up(&device)?;
+    let (device, name, before) = args.open()?;
     let deadline = args
         .timeout
         .and_then(|time| Instant::now().checked_add(time));

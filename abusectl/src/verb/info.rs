@@ -89,6 +89,7 @@ fn device(status: &Status, users: &Users) -> Vec<Field> {
         ("openers", number(status.openers)),
         ("stale", number(status.stale)),
         ("refused", number(status.refused)),
+        ("unflushed", number(status.unflushed)),
         ("mountpoints", Cell::Lines(users.mountpoints_and_swap())),
         ("holders", Cell::Lines(users.holders.clone())),
         ("driver_version", Cell::Text(status.driver_version.clone())),
@@ -237,6 +238,7 @@ pub(super) mod tests {
             oldest_taken: None,
             stale: 0,
             refused: 0,
+            unflushed: 0,
             setup,
             ops: [OpCounts {
                 taken: 7,

@@ -5,59 +5,20 @@
 //! The one verb that loses data, so it names what it would take the disk from, and wants its
 //! devices named.
 
-use std::time::Duration;
-
-use abuse::{Device, State};
+use abuse::State;
 
 use crate::choose::{self, Access, Want};
 use crate::errno::{EBUSY, EINPROGRESS, ENXIO};
-use crate::failure::{Code, Failure};
-use crate::parse::dev::{self, Target};
-use crate::parse::words;
+use crate::failure::Failure;
+use crate::parse::dev::Target;
 use crate::stop::{self, Stop};
 use crate::{human, out};
 
-/// Arguments of `reset`.
-#[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("which").required(true))]
-pub struct Args {
-    /// /dev/abctlN, /dev/abuseN, N or its name
-    #[arg(value_name = "DEV", value_parser = dev::dev, group = "which")]
-    devices: Vec<Target>,
-    /// Reset every device that is set up
-    #[arg(long, group = "which")]
-    all: bool,
-    /// Reset although it is open, mounted, held, has requests pending, or cannot be flushed: what is
-    /// pending ends with an I/O error
-    #[arg(short, long)]
-    force: bool,
-    /// How long to wait until the disk is flushed, and then until it is gone
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = words::duration)]
-    timeout: Duration,
-}
+pub use crate::stop::Args;
 
-/// Resets one device after the other; the first failure decides the exit code.
+/// Resets one device after the other.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let targets = match args.all {
-        true => Device::numbers()?.into_iter().map(Target::Number).collect(),
-        false => args.devices.clone(),
-    };
-    if targets.is_empty() && !choose::driver_is_loaded() {
-        return Err(choose::none_at_all());
-    }
-    let mut failed = None;
-    for target in &targets {
-        match one(target, args) {
-            // Removed since all were counted.
-            Err(failure) if args.all && failure.code() == Code::NoDevice => {}
-            Err(failure) => {
-                failure.report();
-                failed.get_or_insert(failure.code());
-            }
-            Ok(()) => {}
-        }
-    }
-    failed.map_or(Ok(()), |code| Err(Failure::silent(code)))
+    args.each(|target| one(target, args))
 }
 
 fn one(target: &Target, args: &Args) -> Result<(), Failure> {
@@ -70,13 +31,7 @@ fn one(target: &Target, args: &Args) -> Result<(), Failure> {
         };
     }
     let stop = Stop::Reset;
-    let lost = match args.force {
-        true => stop::losses(&device)?,
-        false => {
-            stop::prepare(&device, stop, args.timeout)?;
-            String::new()
-        }
-    };
+    let lost = args.prepare(&device, stop)?;
     match device.reset(args.force, Some(args.timeout)) {
         Ok(done) => {
             // What was in the middle of a copy ends with an error, too.

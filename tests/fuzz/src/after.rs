@@ -3,14 +3,13 @@
 //! What must be true when all hostile processes are gone: devices are empty and their counts add up,
 //! a new disk serves what was written, the module can be unloaded, and no memory is missing.
 
-use std::io;
 use std::path::Path;
 use std::process::Command;
-use std::sync::RwLock;
 use std::thread;
 use std::time::Duration;
 
-use abuse::{Backend, Device, Registry, Setup, State, Worker};
+use abuse::backend::Ram;
+use abuse::{Device, Registry, Setup, State, Worker};
 use abuse_scenarios::kit::disk::every_request_ended;
 use abuse_scenarios::kit::{kernel_memory, wait_for, wait_until, Direct};
 use anyhow::{bail, ensure, Context, Result};
@@ -71,27 +70,6 @@ fn empty() -> Result<()> {
     Ok(())
 }
 
-/// A disk in memory.
-struct Bytes(RwLock<Vec<u8>>);
-
-impl Backend for Bytes {
-    fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        let bytes = self.0.read().map_err(|_| io::ErrorKind::Other)?;
-        buf.copy_from_slice(&bytes[offset as usize..][..buf.len()]);
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, buf: &[u8], _durable: bool) -> io::Result<()> {
-        let mut bytes = self.0.write().map_err(|_| io::ErrorKind::Other)?;
-        bytes[offset as usize..][..buf.len()].copy_from_slice(buf);
-        Ok(())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Every device makes a disk that reads back what was written.
 fn serves() -> Result<()> {
     const BYTES: u64 = 4 << 20;
@@ -102,7 +80,8 @@ fn serves() -> Result<()> {
         device.setup(&Setup::new(BYTES))?;
         let worker = Worker::new(Device::open(number.to_string())?).harden(false);
         let stop = worker.stop_handle();
-        let backend = Bytes(RwLock::new(vec![0; BYTES as usize]));
+        let memory = format!("after-{number}");
+        let backend = Ram::open(&memory, BYTES)?;
         let server = thread::spawn(move || worker.run(backend));
         let used = (|| -> Result<()> {
             wait_until("the disk's node", PATIENCE, || path.exists())?;
@@ -122,6 +101,7 @@ fn serves() -> Result<()> {
         stop.stop();
         let _ = device.reset(true, Some(PATIENCE));
         let served = server.join();
+        Ram::remove(&memory)?;
         used.with_context(|| format!("device {number}"))?;
         ensure!(served.is_ok(), "the worker panicked");
     }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::calls::KINDS;
-use crate::sys::{self, Shared};
+use crate::sys;
 
 /// Errnos that are counted each for itself; higher ones count as the highest.
 pub const ERRNOS: usize = 140;
@@ -18,63 +18,59 @@ const IDS: usize = 1024;
 /// Places for ids that must not come twice. A newer id takes the place of an older one.
 const TRACES: usize = 1 << 18;
 
-/// Sign of life of one thread.
-#[repr(C)]
-pub struct Beat {
-    /// Grows with every call.
-    pub count: AtomicU64,
-    /// What it does, by its index, plus one; 0: nothing.
-    pub kind: AtomicU32,
-    /// Its process.
-    pub process: AtomicU32,
-}
+sys::shared! {
+    /// Sign of life of one thread.
+    pub struct Beat {
+        /// Grows with every call.
+        pub count: AtomicU64,
+        /// What it does, by its index, plus one; 0: nothing.
+        pub kind: AtomicU32,
+        /// Its process.
+        pub process: AtomicU32,
+    }
 
-/// An id that somebody was given.
-#[repr(C)]
-struct Known {
-    id: AtomicU64,
-    /// Of the request: length in the upper half, operation, device.
-    about: AtomicU64,
-}
+    /// An id that somebody was given.
+    struct Known {
+        id: AtomicU64,
+        /// Of the request: length in the upper half, operation, device.
+        about: AtomicU64,
+    }
 
-/// The shared memory.
-#[repr(C)]
-pub struct Board {
-    /// Everybody is to end.
-    pub stop: AtomicU32,
-    /// Of the run.
-    pub findings: AtomicU32,
-    /// That may be made in all; 0: any number.
-    pub limit: AtomicU64,
-    /// That were made.
-    pub calls: AtomicU64,
-    /// ... as 32-bit programs make them.
-    pub compat: AtomicU64,
-    /// ... by forked processes.
-    pub forks: AtomicU64,
-    /// Pages that came late.
-    pub slow_pages: AtomicU64,
-    /// Changes to memory that races.
-    pub races: AtomicU64,
-    /// Operations on disks.
-    pub io: AtomicU64,
-    /// ... that failed.
-    pub io_failed: AtomicU64,
-    /// Requests taken.
-    pub taken: AtomicU64,
-    /// By call and errno.
-    pub outcomes: [[AtomicU64; ERRNOS]; KINDS.len()],
-    /// Entries of `done` by errno.
-    pub entries: [AtomicU64; ERRNOS],
-    /// Signs of life.
-    pub beats: [Beat; BEATS],
-    ids: [Known; IDS],
-    given: [AtomicU64; TRACES],
-    ended: [AtomicU64; TRACES],
+    /// The shared memory.
+    pub struct Board {
+        /// Everybody is to end.
+        pub stop: AtomicU32,
+        /// Of the run.
+        pub findings: AtomicU32,
+        /// That may be made in all; 0: any number.
+        pub limit: AtomicU64,
+        /// That were made.
+        pub calls: AtomicU64,
+        /// ... as 32-bit programs make them.
+        pub compat: AtomicU64,
+        /// ... by forked processes.
+        pub forks: AtomicU64,
+        /// Pages that came late.
+        pub slow_pages: AtomicU64,
+        /// Changes to memory that races.
+        pub races: AtomicU64,
+        /// Operations on disks.
+        pub io: AtomicU64,
+        /// ... that failed.
+        pub io_failed: AtomicU64,
+        /// Requests taken.
+        pub taken: AtomicU64,
+        /// By call and errno.
+        pub outcomes: [[AtomicU64; ERRNOS]; KINDS.len()],
+        /// Entries of `done` by errno.
+        pub entries: [AtomicU64; ERRNOS],
+        /// Signs of life.
+        pub beats: [Beat; BEATS],
+        ids: [Known; IDS],
+        given: [AtomicU64; TRACES],
+        ended: [AtomicU64; TRACES],
+    }
 }
-
-// SAFETY: atomic integers only, and all of them may be zero.
-unsafe impl Shared for Board {}
 
 /// A request that somebody holds, or held.
 #[derive(Clone, Copy, Debug, Default)]

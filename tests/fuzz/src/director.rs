@@ -7,24 +7,28 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use abuse::{Device, NewDevice, Registry, State};
+use abuse::Device;
 use abuse_scenarios::kit::kernel_log::KernelLog;
 use abuse_scenarios::kit::kernel_memory;
 use anyhow::{ensure, Context, Result};
 use nix::errno::Errno;
-use nix::sys::signal::{kill, Signal};
+use nix::libc::POLLIN;
+use nix::sys::signal::{kill, SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{makedev, mknod, Mode, SFlag};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 
 use crate::after;
-use crate::board::{Board, BEATS};
+use crate::board::Board;
 use crate::calls::{ENTRIES, KINDS};
 use crate::files::ABSENT;
+use crate::janitor::Janitor;
+use crate::pulse::Pulse;
 use crate::rng::Rng;
 use crate::sys;
 
@@ -48,12 +52,9 @@ pub struct Plan {
 /// Runs of so many calls must have seen the rarer answers too.
 const LONG: u64 = 300_000;
 /// A thread that shows no sign of life for so long hangs.
-const HANGS: Duration = Duration::from_secs(60);
-/// How long anything may wait for a worker before the janitor resets the device.
-const PATIENCE: Duration = Duration::from_millis(400);
-/// Devices that players have added and that may stay.
-const MOST_EXTRA: usize = 8;
-const TICK: Duration = Duration::from_millis(25);
+pub(crate) const HANGS: Duration = Duration::from_secs(60);
+/// Between two looks at everything.
+pub(crate) const TICK: Duration = Duration::from_millis(25);
 
 /// Runs it. Whether nothing was found and nothing was missed.
 pub fn direct(plan: &Plan) -> Result<bool> {
@@ -72,6 +73,7 @@ pub fn direct(plan: &Plan) -> Result<bool> {
     let mut cast = Cast {
         plan,
         board,
+        ends: Ends::watch()?,
         file: &file,
         devices: plan.devices,
         children: Vec::new(),
@@ -165,9 +167,32 @@ struct Child {
     stopped: Option<Instant>,
 }
 
+/// Hears of children that end.
+struct Ends(SignalFd);
+
+impl Ends {
+    /// From now on. Before other threads are started: none of them must get the signal instead.
+    fn watch() -> Result<Ends> {
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        mask.thread_block()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(Ends(SignalFd::with_flags(&mask, flags)?))
+    }
+
+    /// Waits until somebody has ended, or so long.
+    fn wait(&self, longest: Duration) -> Result<()> {
+        sys::poll(self.0.as_raw_fd(), POLLIN, longest.as_millis() as i32);
+        // One signal may stand for several ends, and the caller looks at all of them.
+        while self.0.read_signal()?.is_some() {}
+        Ok(())
+    }
+}
+
 struct Cast<'d> {
     plan: &'d Plan,
     board: &'static Board,
+    ends: Ends,
     file: &'d File,
     devices: u16,
     children: Vec<Child>,
@@ -210,7 +235,7 @@ impl Cast<'_> {
         let mut pulse = Pulse::new();
         let mut told = Instant::now();
         loop {
-            thread::sleep(TICK);
+            self.ends.wait(TICK)?;
             let calls = self.board.calls.load(Relaxed);
             let enough = self.plan.calls != 0 && calls >= self.plan.calls;
             let late = self.plan.time.is_some_and(|time| started.elapsed() >= time);
@@ -309,7 +334,9 @@ impl Cast<'_> {
                 anyhow::bail!("processes {stuck:?} do not end");
             }
             children.retain_mut(|child| matches!(child.process.try_wait(), Ok(None)));
-            thread::sleep(TICK);
+            if !children.is_empty() {
+                self.ends.wait(TICK)?;
+            }
         }
         loop {
             let orphans = orphans();
@@ -324,7 +351,7 @@ impl Cast<'_> {
                 begun.elapsed() < 2 * HANGS,
                 "orphans do not end: {orphans:?}"
             );
-            thread::sleep(TICK);
+            self.ends.wait(TICK)?;
         }
     }
 }
@@ -369,132 +396,6 @@ fn orphans() -> Vec<Pid> {
         .filter(|&pid: &i32| pid as u32 != own)
         .map(Pid::from_raw)
         .collect()
-}
-
-/// Signs of life, as they were last.
-struct Pulse {
-    seen: Vec<(u64, Instant)>,
-}
-
-impl Pulse {
-    fn new() -> Pulse {
-        Pulse {
-            seen: vec![(0, Instant::now()); BEATS],
-        }
-    }
-
-    /// Somebody who does the same thing for too long.
-    fn missing(&mut self, board: &Board) -> Option<String> {
-        let now = Instant::now();
-        for (beat, (count, since)) in board.beats.iter().zip(&mut self.seen) {
-            let (kind, process) = (beat.kind.load(Relaxed), beat.process.load(Relaxed));
-            // A new process under an old place begins anew.
-            let current = beat.count.load(Relaxed) ^ (u64::from(process) << 40);
-            if kind == 0 || current != *count {
-                (*count, *since) = (current, now);
-            } else if now.duration_since(*since) > HANGS {
-                let name = KINDS.get(kind as usize - 1).map_or("I/O", |kind| kind.name);
-                let seconds = HANGS.as_secs();
-                return Some(format!(
-                    "process {process} has been in {name} for {seconds} s"
-                ));
-            }
-        }
-        None
-    }
-}
-
-// --- The janitor --------------------------------------------------------------------------------
-
-/// Resets devices where something waits for too long, and now and then for no reason.
-#[derive(Default)]
-struct Janitor {
-    over: AtomicBool,
-    resets: AtomicU64,
-    rounds: AtomicU64,
-    replaced: AtomicU64,
-    seen: std::sync::Mutex<Option<(u64, Instant)>>,
-}
-
-impl Janitor {
-    fn keep(&self, mut devices: Vec<Device>, seed: u64) -> Result<()> {
-        let registry = Registry::open()?;
-        let used = devices.len() as u32;
-        let mut rng = Rng::new(&[seed, 0x006a_616e_6974_6f72]);
-        let mut since: Vec<Option<Instant>> = vec![None; devices.len()];
-        while !self.over.load(Relaxed) {
-            for (device, since) in devices.iter_mut().zip(&mut since) {
-                let status = match device.status() {
-                    Err(error) if error.errno() == Some(Errno::ENODEV as i32) => {
-                        *since = None;
-                        self.replace(&registry, device);
-                        continue;
-                    }
-                    status => status?,
-                };
-                if !matches!(status.state, State::Ready | State::Live) {
-                    *since = None;
-                    continue;
-                }
-                let born = *since.get_or_insert_with(Instant::now);
-                let waits = [status.oldest_queued, status.oldest_taken];
-                let late = waits.iter().flatten().any(|&age| age > PATIENCE);
-                if late || born.elapsed() > 6 * PATIENCE || rng.one_in(100) {
-                    self.resets.fetch_add(1, Relaxed);
-                    // Somebody else may have been faster.
-                    let _ = device.reset(true, None);
-                }
-            }
-            let rounds = self.rounds.fetch_add(1, Relaxed);
-            if rounds % 32 == 0 {
-                self.thin_out(&registry, used);
-            }
-            thread::sleep(TICK);
-        }
-        Ok(())
-    }
-
-    /// Adds a device that was removed anew. Others may be about to do the same, or not done with the
-    /// removal: then it is tried again.
-    fn replace(&self, registry: &Registry, device: &mut Device) {
-        let number = device.number();
-        if registry.add(&NewDevice::numbered(number)).is_ok() {
-            self.replaced.fetch_add(1, Relaxed);
-        }
-        if let Ok(new) = Device::open(number.to_string()) {
-            *device = new;
-        }
-    }
-
-    /// Removes some of those that were added by players.
-    fn thin_out(&self, registry: &Registry, used: u32) {
-        let numbers = Device::numbers().unwrap_or_default();
-        for number in numbers
-            .into_iter()
-            .filter(|&number| number >= used)
-            .skip(MOST_EXTRA)
-        {
-            let _ = registry.remove(number, None, true, None);
-        }
-    }
-
-    /// It is to wait for nobody.
-    fn missing(&self) -> Option<String> {
-        let rounds = self.rounds.load(Relaxed);
-        let mut seen = self.seen.lock().ok()?;
-        match &*seen {
-            Some((before, since)) if *before == rounds => (since.elapsed() > HANGS).then(|| {
-                format!(
-                    "STATUS or RESET2 has not returned for {} s",
-                    HANGS.as_secs()
-                )
-            }),
-            _ => {
-                *seen = Some((rounds, Instant::now()));
-                None
-            }
-        }
-    }
 }
 
 // --- Figures ------------------------------------------------------------------------------------
@@ -581,19 +482,5 @@ mod tests {
         let then = missed(board);
         assert_eq!(then.len() + 1, at_first.len());
         assert!(tables(board).contains("fuzz: status: ok=1\n"));
-    }
-
-    #[test]
-    fn who_does_the_same_for_too_long_hangs() {
-        let (board, _file) = Board::new().unwrap();
-        let mut pulse = Pulse::new();
-        board.beats[3].kind.store(1, Relaxed);
-        board.beats[3].count.store(5, Relaxed);
-        assert_eq!(pulse.missing(board), None);
-        pulse.seen[3].1 -= 2 * HANGS;
-        let what = pulse.missing(board).unwrap();
-        assert!(what.contains("in status for"), "{what}");
-        board.beats[3].count.store(6, Relaxed);
-        assert_eq!(pulse.missing(board), None);
     }
 }

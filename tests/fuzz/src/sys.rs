@@ -12,6 +12,7 @@ use std::fs::File;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use abuse::abi;
 use abuse_scenarios::kit::raw::Plain;
@@ -459,6 +460,36 @@ pub fn leave(status: i32) -> ! {
 ///
 /// All bytes zero must be a valid value, and everything in it must be atomic.
 pub unsafe trait Shared: Sync + 'static {}
+
+// SAFETY: atomic, and zero is a number like any other.
+unsafe impl Shared for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Shared for AtomicU64 {}
+// SAFETY: nothing but so many of what may be shared.
+unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}
+
+/// Defines a struct that processes share. It does not compile with a field that may not be shared.
+macro_rules! shared {
+    ($($(#[$about:meta])* $seen:vis struct $name:ident {
+        $($(#[$field_about:meta])* $field_seen:vis $field:ident: $type:ty,)*
+    })*) => {$(
+        $(#[$about])*
+        #[repr(C)]
+        $seen struct $name {
+            $($(#[$field_about])* $field_seen $field: $type,)*
+        }
+
+        const _: () = {
+            const fn may_be_shared<T: $crate::sys::Shared>() {}
+            $(may_be_shared::<$type>();)*
+        };
+
+        // SAFETY: every field may be shared, or the lines above would not compile; padding is never
+        // looked at.
+        unsafe impl $crate::sys::Shared for $name {}
+    )*};
+}
+pub(crate) use shared;
 
 /// A file's bytes as a value that others see too.
 pub fn share<T: Shared>(file: &File) -> nix::Result<&'static T> {

@@ -24,6 +24,17 @@ use_accelerator() {
     fi
 }
 
+# use_counter DIRECTORY: emulation whose clock goes by instructions, so that a run is the same
+# however busy this machine is. Without erms and fsrm a copy is made of instructions that are worth
+# counting, not of one for each byte; and nothing lies at a random place.
+use_counter() {
+    local plugin=$WORK/target/release/libabuse_count.so
+    [ -e "$plugin" ] || die "--count: $plugin is not built. Run tests/vm/build first"
+    ACCELERATOR=(-accel "tcg,thread=single" -cpu "max,-erms,-fsrm" -icount "shift=0,sleep=off"
+        -plugin "${plugin//,/,,},dir=$(realpath "$1")")
+    COUNTED_CMDLINE='nokaslr norandmaps transparent_hugepage=never'
+}
+
 # Boots the kernel as far as its first process.
 probe_kvm() {
     local output

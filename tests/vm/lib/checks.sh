@@ -77,7 +77,7 @@ check_docs() {
 }
 
 # Packages whose tests look at nothing but their own memory: they need no /proc, and much time.
-PURE=(abuse-ledger-tests)
+PURE=(abuse-ledger-tests abuse-register)
 
 # Where the build root has no /proc, the tests that look at processes run in the guest; the pure
 # ones, and those in the documentation, which cargo compiles as it runs them, stay.

@@ -164,29 +164,28 @@ unpack_deb() {
 
 kernel_tree() {
     kernel_step unpack 20 unpack_kernel_source
-    kernel_step prepare 100 prepare_kernel_tree
+    kernel_step prepare 130 prepare_kernel_tree
 }
 
 unpack_kernel_source() {
-    local tree=$KERNEL_DIR/tree
-    rm -rf "$tree" "$KERNEL_DIR/headers"
+    rm -rf "$KERNEL_DIR/headers"
     unpack_deb "linux-headers-$RELEASE" "$KERNEL_DIR/headers"
-    mkdir "$tree"
     # Of the drivers only the headers and the configuration are wanted, of the documentation
     # nothing.
+    unpack_linux 'drivers/*.c' 'sound/*.c' 'net/*.c' 'drivers/gpu/*.h' 'drivers/net/*.h' \
+        'arch/[a-wyz]*/boot' tools/testing tools/perf 'Documentation/*.rst' \
+        'Documentation/*.yaml'
+}
+
+# unpack_linux PATTERN...: the kernel's source without these.
+unpack_linux() {
+    local tree=$KERNEL_DIR/tree without=() pattern
+    for pattern in "$@"; do without+=("--exclude=linux-source-$SERIES/$pattern"); done
+    rm -rf "$tree"
+    mkdir "$tree"
     dpkg-deb --fsys-tarfile "$KERNEL_DIR/debs/linux-source-$SERIES"_*.deb |
         tar -xO --wildcards "./usr/src/linux-source-$SERIES.tar.*" |
-        xz -dc | tar -C "$tree" --strip-components=1 -x \
-            --exclude="linux-source-$SERIES/drivers/*.c" \
-            --exclude="linux-source-$SERIES/sound/*.c" \
-            --exclude="linux-source-$SERIES/net/*.c" \
-            --exclude="linux-source-$SERIES/drivers/gpu/*.h" \
-            --exclude="linux-source-$SERIES/drivers/net/*.h" \
-            --exclude="linux-source-$SERIES/arch/[a-wyz]*/boot" \
-            --exclude="linux-source-$SERIES/tools/testing" \
-            --exclude="linux-source-$SERIES/tools/perf" \
-            --exclude="linux-source-$SERIES/Documentation/*.rst" \
-            --exclude="linux-source-$SERIES/Documentation/*.yaml"
+        xz -dc | tar -C "$tree" --strip-components=1 -x "${without[@]}"
 }
 
 kernel_make() {

@@ -58,7 +58,7 @@ build_programs() {
         return 0
     fi
     connect "$BUILD_ROOT"
-    work_step programs 60 compile_programs
+    work_step programs 150 compile_programs
     done_with programs
 }
 

@@ -251,3 +251,118 @@ fn what_ends_for_too_many_deaths_is_told_without_a_new_id() {
     let ended = disk.ledger.condemned_pop().expect("it ends");
     assert_eq!((ended.id, ended.doomed), (id, true), "under its last id");
 }
+
+/// A disk with a write, durable or not, and a flush; the worker that serves both; their ids.
+fn written_and_flushed(durable: bool) -> (Disk, u64, u64) {
+    let mut disk = Disk::new(4);
+    let worker = disk.worker(1);
+    let _ = disk.arrive_durable(0, Op::Write, durable);
+    let write = disk.take(&worker);
+    let _ = disk.arrive(1, Op::Flush);
+    let flush = disk.take(&worker);
+    (disk, write, flush)
+}
+
+#[test]
+fn a_flush_covers_what_was_completed_before_it_came() {
+    let (mut disk, write, flush) = written_and_flushed(false);
+    assert_eq!(disk.ledger.unflushed(), 0, "nothing is completed");
+    assert!(disk.put(write).is_ok());
+    assert_eq!(disk.ledger.unflushed(), 1);
+    assert!(disk.put(flush).is_ok());
+    assert_eq!(
+        disk.ledger.unflushed(),
+        1,
+        "the flush came before the end of the write"
+    );
+
+    let worker = disk.worker(2);
+    let _ = disk.arrive(2, Op::Flush);
+    let _ = disk.arrive(3, Op::Discard);
+    let (flush, discard) = (disk.take(&worker), disk.take(&worker));
+    assert!(disk.put(discard).is_ok());
+    assert_eq!(disk.ledger.unflushed(), 2);
+    assert!(disk.put(flush).is_ok());
+    assert_eq!(disk.ledger.unflushed(), 1, "the discard was under way");
+}
+
+#[test]
+fn an_old_flush_takes_nothing_back() {
+    let (mut disk, write, old) = written_and_flushed(false);
+    assert!(disk.put(write).is_ok());
+    let worker = disk.worker(2);
+    let _ = disk.arrive(2, Op::Flush);
+    let new = disk.take(&worker);
+    assert!(disk.put(new).is_ok());
+    assert_eq!(disk.ledger.unflushed(), 0);
+    assert!(disk.put(old).is_ok());
+    assert_eq!(disk.ledger.unflushed(), 0);
+}
+
+#[test]
+fn what_is_durable_or_failed_needs_no_flush_and_a_failed_flush_covers_nothing() {
+    let (mut disk, write, _) = written_and_flushed(true);
+    assert!(disk.put(write).is_ok());
+    assert_eq!(disk.ledger.unflushed(), 0);
+
+    let (mut disk, write, _) = written_and_flushed(false);
+    let finish = disk.finish(write);
+    let _ = disk.ledger.finish_commit(finish, false, 0);
+    assert_eq!(disk.ledger.unflushed(), 0);
+
+    let (mut disk, write, _) = written_and_flushed(false);
+    assert!(disk.put(write).is_ok());
+    let worker = disk.worker(2);
+    let _ = disk.arrive(2, Op::Flush);
+    let flush = disk.take(&worker);
+    let finish = disk.finish(flush);
+    let _ = disk.ledger.finish_commit(finish, false, 0);
+    assert_eq!(disk.ledger.unflushed(), 1);
+}
+
+#[test]
+fn a_flush_that_is_offered_again_covers_what_it_did() {
+    let mut disk = Disk::new(4);
+    let worker = disk.worker(1);
+    let _ = disk.arrive(0, Op::Write);
+    let write = disk.take(&worker);
+    assert!(disk.put(write).is_ok());
+    let _ = disk.arrive(1, Op::Flush);
+    let _ = disk.take(&worker);
+    let _ = disk.requeue(Why::Forced);
+    let again = disk.take(&worker);
+    assert!(disk.put(again).is_ok());
+    assert_eq!(disk.ledger.unflushed(), 0);
+}
+
+#[test]
+fn a_new_disk_has_nothing_to_be_flushed() {
+    let (mut disk, write, _) = written_and_flushed(false);
+    assert!(disk.put(write).is_ok());
+    let _ = disk.ledger.kill();
+    assert_eq!(disk.condemned().len(), 1);
+    disk.configure(4, Policies::default());
+    assert_eq!(disk.ledger.unflushed(), 0);
+}
+
+#[test]
+fn what_nobody_has_taken_is_counted_one_by_one() {
+    let mut disk = Disk::new(4);
+    let worker = disk.worker(1);
+    assert_eq!(disk.ledger.queued(), 0);
+    for tag in 0..3 {
+        let _ = disk.arrive(tag, Op::Read);
+        assert_eq!(disk.ledger.queued(), tag + 1);
+    }
+    let _ = disk.take(&worker);
+    assert_eq!(disk.ledger.queued(), 2);
+    let _ = disk.requeue(Why::Forced);
+    assert_eq!(disk.ledger.queued(), 3);
+}
+
+#[test]
+fn a_read_only_disk_refuses_all_after_which_it_would_read_differently() {
+    let changing = [Op::Write, Op::Discard, Op::WriteZeroes, Op::SecureErase];
+    assert!(changing.into_iter().all(Op::changes_data));
+    assert!(![Op::Read, Op::Flush].into_iter().any(Op::changes_data));
+}

@@ -115,9 +115,15 @@ impl Disk {
 
     /// A request arrives; its number is its tag unless [`Disk::submit`] is asked.
     pub(crate) fn arrive(&mut self, tag: u32, op: Op) -> Wake {
+        self.arrive_durable(tag, op, false)
+    }
+
+    /// As [`Disk::arrive`], of a request that may be durable once completed.
+    pub(crate) fn arrive_durable(&mut self, tag: u32, op: Op, durable: bool) -> Wake {
         let arrival = Arrival {
             op,
             bytes: 4096,
+            durable,
             v1: op as u8 <= 2,
         };
         match self.ledger.enqueue(tag, arrival, Request(tag), self.now) {
@@ -132,6 +138,7 @@ impl Disk {
         let arrival = Arrival {
             op,
             bytes: 4096,
+            durable: false,
             v1: true,
         };
         let _wake = self

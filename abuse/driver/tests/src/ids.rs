@@ -171,6 +171,7 @@ fn ids_of_another_device_mean_nothing_here() {
     let arrival = Arrival {
         op: Op::Read,
         bytes: 512,
+        durable: false,
         v1: true,
     };
     assert!(there.enqueue(0, arrival, Request(0), 0).is_ok());

@@ -17,8 +17,8 @@ type Store<T> = Vec<T>;
 
 // Kernel code, formatted by the kernel's rules. The device calls what the tests have no use for.
 #[cfg(test)]
-#[allow(dead_code)]
-#[path = "../../ledger.rs"]
+#[allow(dead_code, unused_imports)]
+#[path = "../../ledger/mod.rs"]
 mod ledger;
 
 #[cfg(test)]

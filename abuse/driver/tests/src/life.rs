@@ -265,6 +265,7 @@ fn the_last_tag_of_the_largest_device_works() {
     let arrival = Arrival {
         op: Op::Read,
         bytes: u32::MAX,
+        durable: false,
         v1: true,
     };
     assert!(disk.ledger.enqueue(last, arrival, Request(last), 0).is_ok());

@@ -70,6 +70,7 @@ fn what_it_cannot_understand_is_not_shown_and_not_its_to_end() {
     let arrival = Arrival {
         op: Op::Write,
         bytes: 512,
+        durable: false,
         v1: false,
     };
     assert!(disk.ledger.enqueue(0, arrival, Request(0), 0).is_ok());

@@ -12,6 +12,7 @@ impl World {
         let arrival = Arrival {
             op,
             bytes: 1 + self.serial % 7,
+            durable: false,
             v1,
         };
         match self

@@ -256,12 +256,12 @@ impl Driver for Fake {
                     return Ok(reply);
                 }
             }
-            // For ever, whatever the worker asked for: it must not live off its time limit. But one
-            // that does not know of a refusal yet is told when its time is over, and one that wants
-            // to be woken soon has a heart that beats.
-            let asked = reply.done_failed > 0 || call.timeout_ns < 1_000_000_000;
-            let told = asked && start.elapsed() > Duration::from_nanos(call.timeout_ns);
-            if told {
+            // As the driver: a worker is told of a refusal at once, and one that wants to be woken soon
+            // has a heart that beats. Else for ever, whatever the worker asked for: it must not live off
+            // its time limit.
+            let beats = call.timeout_ns < 1_000_000_000;
+            let late = beats && start.elapsed() > Duration::from_nanos(call.timeout_ns);
+            if reply.done_failed > 0 || late {
                 return Ok(reply);
             }
             if nap() {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use nix::sys::memfd::{memfd_create, MFdFlags};
 use nix::sys::signal::{kill, killpg, Signal};
 use nix::unistd::Pid;
@@ -37,6 +37,19 @@ pub struct Output {
     pub stdout: String,
     /// What it complained about.
     pub stderr: String,
+}
+
+impl Output {
+    /// Fails unless it ended with this status and said that, on either output.
+    pub fn says(&self, code: i32, words: &str) -> Result<()> {
+        let said = format!("{}{}", self.stdout, self.stderr);
+        ensure!(
+            self.status.code() == Some(code) && said.contains(words),
+            "not {code} '{words}': {}: {said}",
+            self.status
+        );
+        Ok(())
+    }
 }
 
 impl<'g> Command<'g> {

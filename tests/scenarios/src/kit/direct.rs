@@ -82,4 +82,10 @@ impl Direct {
             file.write(offset, &data)
         })
     }
+
+    /// Begins an fsync in a thread.
+    pub fn start_flush(&self) -> Pending<io::Result<()>> {
+        let file = self.clone();
+        Pending::start("the fsync", move || file.flush())
+    }
 }

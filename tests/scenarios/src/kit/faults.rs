@@ -20,6 +20,7 @@ const DEBUG: &str = "/sys/kernel/debug";
 /// line for each, and no stack.
 const SETTINGS: &[(&str, &str)] = &[
     ("failslab/ignore-gfp-wait", "N"),
+    ("failslab/cache-filter", "Y"),
     ("failslab/verbose", "1"),
     ("fail_page_alloc/ignore-gfp-wait", "N"),
     ("fail_page_alloc/ignore-gfp-highmem", "N"),
@@ -51,6 +52,7 @@ impl Faults {
             let path = Path::new(DEBUG).join(setting);
             fs::write(&path, value).with_context(|| path.display().to_string())?;
         }
+        choose_slabs()?;
         let log = KernelLog::begin("abuse-scenarios: failures begin")?;
         Ok(Some(Faults { log }))
     }
@@ -80,6 +82,20 @@ impl Faults {
             }),
         )
     }
+}
+
+/// Lets slabs fail, all but those of a checker that keeps a record of each allocation: it would be
+/// what fails every other time.
+fn choose_slabs() -> Result<()> {
+    const SLABS: &str = "/sys/kernel/slab";
+    for slab in fs::read_dir(SLABS).context(SLABS)? {
+        let slab = slab?;
+        let may = !slab.file_name().to_string_lossy().starts_with("kmemleak");
+        let path = slab.path().join("failslab");
+        fs::write(&path, if may { "1" } else { "0" })
+            .with_context(|| path.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// One failure to come.

@@ -9,7 +9,7 @@ use anyhow::{ensure, Context, Result};
 use serde_json::Value;
 
 use super::command::tail;
-use super::{Guest, Process, PATIENCE};
+use super::{Disk, Guest, Process, PATIENCE};
 
 /// A job that is not started yet. Past the page cache, with libaio, unless said otherwise.
 #[must_use]
@@ -39,6 +39,14 @@ impl<'g> Fio<'g> {
             options: all,
             limit: PATIENCE * 2,
         }
+    }
+
+    /// Small requests on a disk for a minute, unless it goes earlier; returns when a worker has some.
+    pub fn under_way(guest: &'g Guest, disk: &Disk<'_>, what: &str) -> Result<Load> {
+        let job = [what, "bs=4k", "iodepth=16", "time_based", "runtime=60"];
+        let load = Fio::on(guest, disk.path(), &job).start()?;
+        disk.wait_status("requests under way", |status| status.taken > 0)?;
+        Ok(load)
     }
 
     /// Every block is written with a checksum and read back; ends at the first that differs.

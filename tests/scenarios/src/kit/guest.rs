@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use abuse::setup_keys::{plan, Plan};
 use abuse::{backend, Device, NewDevice, Registry, Setup, State, Worker};
@@ -29,6 +29,7 @@ const SCRATCH: &str = "/srv/abuse-scenarios";
 /// This machine.
 pub struct Guest {
     clock: Arc<Clock>,
+    begun: Instant,
     /// The devices that were here before.
     devices: Vec<u32>,
     made: Mutex<Made>,
@@ -70,6 +71,7 @@ impl Guest {
         clock.stretch(times());
         Ok(Guest {
             clock,
+            begun: Instant::now(),
             devices: Device::numbers()?,
             made: Mutex::default(),
         })
@@ -210,7 +212,7 @@ impl Guest {
             strays.join(", ")
         );
         let devices = set_up()?;
-        drained(&devices)?;
+        drained(&devices, || self.udevd_rests())?;
         for device in devices {
             every_request_ended(&device.status()?)
                 .with_context(|| device.disk_path().display().to_string())?;
@@ -242,6 +244,12 @@ impl Guest {
         Ok(())
     }
 
+    /// Waits until udevd has looked at everything. It may have been held, and then has all of it
+    /// before it: that may take it as long as it took others to do it.
+    fn udevd_rests(&self) -> Result<()> {
+        udev::settle_within(Duration::from_secs(20) + self.begun.elapsed())
+    }
+
     /// Takes away whatever is left, also behind one that failed. An error means that the machine is
     /// no place to run anything else.
     pub(crate) fn tidy(&self) -> Result<()> {
@@ -266,7 +274,7 @@ impl Guest {
             kill_children();
             children().is_empty()
         })?;
-        udev::settle()?;
+        self.udevd_rests()?;
         fs::remove_dir_all(SCRATCH).context(SCRATCH)?;
         for entry in fs::read_dir("/dev/shm")?.flatten() {
             if entry.file_name().to_string_lossy().starts_with("abuse-") {
@@ -299,7 +307,7 @@ fn set_up() -> Result<Vec<Device>> {
 /// Nobody has the disks open any more. Their workers are gone, but udevd may have come to look at
 /// what was written: for it somebody answers who knows nothing, on all disks at once, because it
 /// looks at one after the other.
-fn drained(devices: &[Device]) -> Result<()> {
+fn drained(devices: &[Device], rests: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut workers = Vec::new();
     for device in devices {
         let status = device.status()?;
@@ -313,7 +321,7 @@ fn drained(devices: &[Device]) -> Result<()> {
     if workers.is_empty() {
         return Ok(());
     }
-    let mut idle = udev::settle();
+    let mut idle = rests();
     for device in devices {
         idle = idle.and_then(|()| {
             wait_until("the disk to be idle", PATIENCE, || {

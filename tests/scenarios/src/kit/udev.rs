@@ -11,9 +11,8 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use nix::sys::signal::Signal;
 
-use super::command;
-
 use super::detectors::patience;
+use super::{command, PATIENCE};
 
 /// While this lives, udevd looks at nothing.
 ///
@@ -53,10 +52,15 @@ fn daemon() -> Option<u32> {
 
 /// Waits until udevd has looked at everything. Fails when it hangs.
 pub fn settle() -> Result<()> {
+    settle_within(PATIENCE)
+}
+
+/// The same, where it has been told of so much that it is busy for so long.
+pub fn settle_within(limit: Duration) -> Result<()> {
     if !Path::new("/run/udev/control").exists() {
         return Ok(());
     }
-    let limit = patience(Duration::from_secs(20)).as_secs();
+    let limit = patience(limit).as_secs();
     let status = Command::new("udevadm")
         .args(["settle", &format!("--timeout={limit}")])
         .status()

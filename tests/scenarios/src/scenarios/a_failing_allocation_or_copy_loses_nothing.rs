@@ -3,10 +3,11 @@
 //! Every allocation and every copy of every call fails once, where the kernel can fail on request: the
 //! call succeeds or is refused for that reason, no request is lost or changed, and the device goes on.
 
+use std::io::{Seek, SeekFrom};
 use std::time::Duration;
 
 use abuse::abi::{self, Done, Exchange, Take, Vector, XfrHdr};
-use abuse::{Device, Setup, State};
+use abuse::{Device, NewDevice, Registry, Setup, State};
 use anyhow::{bail, ensure, Context, Result};
 use nix::errno::Errno;
 
@@ -32,11 +33,14 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         ("SETUP", setup()?),
         ("RESET", reset()?),
         ("SET_STATUS of 2009", setup_of_2009()?),
+        ("ADD", add()?),
+        ("REMOVE", remove()?),
     ] {
+        ensure!(failures > 0, "{what}: nothing of it could fail");
         figures.push(format!("{failures} {what}"));
     }
     let disk = guest.disk(SHAPE)?;
-    let sweeps: [(&str, Sweep); 9] = [
+    let sweeps: [(&str, Sweep); 10] = [
         ("open", open),
         ("STATUS", status),
         ("poll", poll),
@@ -44,6 +48,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         ("EXCHANGE putting", put),
         ("REQUEUE", requeue),
         ("RECONNECT", reconnect),
+        ("RESIZE", resize),
         ("GET_BIO and PUT_BIO of 2009", of_2009),
         ("read and write of the disk", submit),
     ];
@@ -176,6 +181,93 @@ fn setup_of_2009() -> Result<u32> {
         ensure!(clear(&device)? == made, "made: {made}");
         Ok(())
     })
+}
+
+/// A device comes, whole, or not at all; what came without being told can be removed like any other.
+fn add() -> Result<u32> {
+    let registry = Registry::open()?;
+    let before = Device::numbers()?;
+    Faults::sweep("ADD", |fault| {
+        let added = fault.during(|| registry.add(&NewDevice::default()))?;
+        let added = fair(fault, errno(added))?;
+        let new = others(&before)?;
+        match added {
+            Some(added) => ensure!(new == [added.number], "added {added:?}, there are {new:?}"),
+            None => ensure!(new.len() <= 1, "refused, and there are {new:?}"),
+        }
+        for number in new {
+            let device = Device::open(number.to_string())?;
+            ensure!(device.status()?.state == State::Empty, "not empty");
+            registry.remove(number, None, false, Some(PATIENCE))?;
+        }
+        ensure!(Device::numbers()? == before, "another one is there");
+        Ok(())
+    })
+}
+
+/// A device goes with its disk and what is pending, or stays as it is.
+fn remove() -> Result<u32> {
+    let registry = Registry::open()?;
+    let before = Device::numbers()?;
+    Faults::sweep("REMOVE", |fault| {
+        let added = registry.add(&NewDevice::default())?;
+        let device = Device::open(added.number.to_string())?;
+        device.setup(&small())?;
+        let path = device.disk_path();
+        wait_until("the disk's node", PATIENCE, || path.exists())?;
+        let write = Direct::open(&path)?.start_write(0, vec![1; LENGTH]);
+        wait_until("the write", PATIENCE, || {
+            device.status().is_ok_and(|status| status.queued == 1)
+        })?;
+        let sequence = Some(added.sequence);
+        let go = || registry.remove(added.number, sequence, true, Some(PATIENCE));
+        // It was refused before it began, or could not tell that it had.
+        if fair(fault, errno(fault.during(go)?))?.is_none() {
+            match device.status() {
+                Ok(status) => {
+                    ensure!(status.queued == 1, "refused, and changed: {status:?}");
+                    go()?;
+                }
+                Err(error) => ensure!(error.errno() == Some(Errno::ENODEV as i32), "{error}"),
+            }
+        }
+        ensure!(write.finish(PATIENCE)?.is_err(), "the write went well");
+        wait_until("the device to go", PATIENCE, || {
+            Device::numbers().is_ok_and(|numbers| numbers == before)
+        })
+    })
+}
+
+/// The devices that are there besides these.
+fn others(known: &[u32]) -> Result<Vec<u32>> {
+    let mut numbers = Device::numbers()?;
+    numbers.retain(|number| !known.contains(number));
+    Ok(numbers)
+}
+
+/// The disk and its description have one size, the old one or the new.
+fn resize(disk: &Disk<'_>) -> Result<u32> {
+    const SIZES: [u64; 2] = [16 << 20, 24 << 20];
+    let device = disk.device();
+    let size = || -> Result<u64> {
+        let told = disk.status()?.setup.context("no disk")?.bytes;
+        let is = std::fs::File::open(disk.path())?.seek(SeekFrom::End(0))?;
+        ensure!(told == is, "told {told} bytes, has {is}");
+        Ok(is)
+    };
+    let mut failures = 0;
+    for [old, new] in [SIZES, [SIZES[1], SIZES[0]]] {
+        failures += Faults::sweep("RESIZE", |fault| {
+            let done = fair(fault, errno(fault.during(|| device.resize(new, true))?))?;
+            let now = size()?;
+            ensure!(now == new || (done.is_none() && now == old), "{now} bytes");
+            device.resize(old, true)?;
+            ensure!(size()? == old, "not as before");
+            Ok(())
+        })?;
+        device.resize(new, true)?;
+    }
+    Ok(failures)
 }
 
 fn open(disk: &Disk<'_>) -> Result<u32> {
@@ -375,6 +467,8 @@ fn of_2009(disk: &Disk<'_>) -> Result<u32> {
 
 /// Whoever uses the disk lacks memory; its worker does not.
 fn submit(disk: &Disk<'_>) -> Result<u32> {
+    // Of smaller ones the pages fit on the stack of who asks for them.
+    const LENGTH: usize = 128 << 10;
     let _server = disk.serve("ram:failing")?;
     let file = Direct::open(disk.path())?;
     let mut failures = 0;

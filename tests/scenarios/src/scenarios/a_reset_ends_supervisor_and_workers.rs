@@ -10,15 +10,7 @@ use crate::kit::{servers_of, Fio, Guest, Supervise, PATIENCE};
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let disk = guest.disk("size=64M")?;
     let mut supervisor = Supervise::new(guest, &disk, 2, "ram:reset-under").start()?;
-    let job = [
-        "rw=randwrite",
-        "bs=4k",
-        "iodepth=16",
-        "time_based",
-        "runtime=60",
-    ];
-    let load = Fio::on(guest, disk.path(), &job).start()?;
-    disk.wait_status("requests under way", |status| status.taken > 0)?;
+    let load = Fio::under_way(guest, &disk, "rw=randwrite")?;
     guest
         .command("abusectl")
         .args(["reset", &disk.control(), "--force"])

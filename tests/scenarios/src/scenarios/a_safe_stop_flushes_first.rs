@@ -2,7 +2,7 @@
 
 //! An unforced `abusectl reset` or `remove` has what was written made durable before the disk goes. Where
 //! nobody can do that it is refused, with the reason and what `--force` would lose, and nothing has
-//! happened; a disk that was never written to needs nobody.
+//! happened; a disk that was never written to, or was flushed since, needs nobody.
 
 use abuse::{Operation, State};
 use anyhow::{ensure, Result};
@@ -52,7 +52,17 @@ fn flushes(guest: &Guest, verb: &str) -> Result<()> {
     guest.abusectl(0, &["reset", &number])?;
 
     let disk = written(guest)?;
+    let server = disk.serve("ram:safe-stop")?;
+    Direct::open(disk.path())?.flush()?;
+    disk.wait_idle(PATIENCE)?;
+    ensure!(disk.status()?.unflushed == 0, "{:?}", disk.status()?);
+    drop(server);
     let number = disk.device().number().to_string();
+    guest.abusectl(0, &["reset", &number])?;
+
+    let disk = written(guest)?;
+    let number = disk.device().number().to_string();
+    ensure!(disk.status()?.unflushed == 1, "{:?}", disk.status()?);
     let mut puppet = disk.puppet()?;
     let stop = guest.command("abusectl").args([verb, &number]).spawn()?;
     let flush = puppet.take_one()?;
@@ -86,7 +96,7 @@ fn cannot(guest: &Guest, verb: &str) -> Result<()> {
     ensure!(said.contains("1 request pending"), "{said}");
     let said = guest.abusectl(0, &[verb, &number, "--force"])?;
     ensure!(
-        said.contains("1 request failed") && said.contains("not flushed"),
+        said.contains("1 request failed") && said.contains("not flushed (1 write)"),
         "{said}"
     );
     drop(server);

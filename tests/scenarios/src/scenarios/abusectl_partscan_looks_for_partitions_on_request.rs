@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{ensure, Result};
 
-use crate::kit::{Guest, Output, PATIENCE};
+use crate::kit::{Guest, PATIENCE};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let quiet = guest.hold_udev()?;
@@ -18,12 +18,14 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let partition = PathBuf::from(format!("{node}p1"));
     let partscan = || guest.command("abusectl").args(["partscan", &control]);
 
-    says(&partscan().run()?, 1, "no worker has come yet")?;
+    partscan().run()?.says(1, "no worker has come yet")?;
     let server = disk.serve("ram:partscan")?;
     disk.wait_status("a first look, if there were one", |status| {
         status.openers == 0 && status.is_idle()
     })?;
-    says(&partscan().run()?, 0, &format!("{node}: no partitions"))?;
+    partscan()
+        .run()?
+        .says(0, &format!("{node}: no partitions"))?;
 
     let image = guest.file("table");
     fs::File::create(&image)?.set_len(16 << 20)?;
@@ -42,38 +44,30 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         .args(["conv=notrunc", "status=none"])
         .ok()?;
     ensure!(!partition.exists(), "somebody looked before it was asked");
-    says(&partscan().run()?, 0, &format!("{node}p1\n{node}p2\n"))?;
+    partscan()
+        .run()?
+        .says(0, &format!("{node}p1\n{node}p2\n"))?;
     ensure!(partition.exists(), "{} is not there", partition.display());
 
     let held = fs::File::open(&partition)?;
     let busy = partscan().run()?;
-    says(&busy, 5, "Device or resource busy")?;
+    busy.says(5, "Device or resource busy")?;
     ensure!(
         busy.stderr.contains("nmount"),
         "no next step: {}",
         busy.stderr
     );
     drop(held);
-    says(&partscan().run()?, 0, &format!("{node}p1\n"))?;
+    partscan().run()?.says(0, &format!("{node}p1\n"))?;
 
     let denied = guest
         .command("setpriv")
         .args(["--reuid=65534", "--regid=6", "--clear-groups"])
         .args(["--inh-caps=-all", "abusectl", "partscan", &control])
         .run()?;
-    says(&denied, 1, "ermi")?;
+    denied.says(1, "ermi")?;
     drop(quiet);
     drop(server);
     disk.device().reset(true, Some(PATIENCE))?;
-    says(&partscan().run()?, 3, "not set up")
-}
-
-fn says(output: &Output, code: i32, words: &str) -> Result<()> {
-    let said = format!("{}{}", output.stdout, output.stderr);
-    ensure!(
-        output.status.code() == Some(code) && said.contains(words),
-        "not {code} '{words}': {}: {said}",
-        output.status
-    );
-    Ok(())
+    partscan().run()?.says(3, "not set up")
 }

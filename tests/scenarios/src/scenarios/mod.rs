@@ -67,6 +67,7 @@ scenarios! {
     a_mounted_file_system_never_writes_into_a_successor,
     a_new_supervisor_adopts_the_workers,
     a_put_at_the_end_of_its_lease_is_done_or_stale,
+    a_recovery_may_be_broken_off_anywhere,
     a_request_that_kills_its_workers_fails_alone,
     a_reset_ends_supervisor_and_workers,
     a_safe_stop_flushes_first,

@@ -11,15 +11,7 @@ use crate::kit::{servers_of, wait_until, Fio, Guest, Supervise, PATIENCE};
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let disk = guest.disk_on(guest.add()?, &Setup::new(64 << 20))?;
     let mut supervisor = Supervise::new(guest, &disk, 2, "ram:remove-under").start()?;
-    let job = [
-        "rw=randrw",
-        "bs=4k",
-        "iodepth=16",
-        "time_based",
-        "runtime=60",
-    ];
-    let load = Fio::on(guest, disk.path(), &job).start()?;
-    disk.wait_status("requests under way", |status| status.taken > 0)?;
+    let load = Fio::under_way(guest, &disk, "rw=randrw")?;
     let sequence = disk.status()?.sequence;
     let number = disk.device().number();
     Registry::open()?.remove(number, Some(sequence), true, Some(PATIENCE))?;

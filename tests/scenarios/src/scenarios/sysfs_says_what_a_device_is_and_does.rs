@@ -44,7 +44,7 @@ const OPEN: [&str; 21] = [
     "config/policies",
     "config/adjusted",
 ];
-const SECRET: [&str; 17] = [
+const SECRET: [&str; 18] = [
     "load/queued",
     "load/taken",
     "load/draining",
@@ -56,6 +56,7 @@ const SECRET: [&str; 17] = [
     "load/errors",
     "load/stale",
     "load/refused",
+    "load/unflushed",
     "ops/read",
     "ops/write",
     "ops/flush",
@@ -225,6 +226,7 @@ fn load(place: &Path, status: &Status) -> Result<()> {
         ("errors", status.errors.into()),
         ("stale", status.stale),
         ("refused", status.refused),
+        ("unflushed", status.unflushed),
     ] {
         says(place, &format!("load/{name}"), value)?;
     }

@@ -7,7 +7,7 @@
 
 use anyhow::{ensure, Context, Result};
 
-use crate::kit::{Disk, Guest};
+use crate::kit::{Disk, Guest, Output};
 
 /// Group disk, as Debian numbers it.
 const DISK: u32 = 6;
@@ -36,7 +36,15 @@ const WRITE: &str = "0>";
 const BOTH: &str = "<>";
 
 const V1: [&str; 4] = ["GET_BIO", "PUT_BIO", "SET_STATUS", "RESET"];
-const V2: [&str; 5] = ["SETUP", "EXCHANGE", "REQUEUE", "RECONNECT", "RESET2"];
+const V2: [&str; 6] = [
+    "SETUP",
+    "EXCHANGE",
+    "REQUEUE",
+    "RECONNECT",
+    "RESIZE",
+    "RESET2",
+];
+const CONTROL: [&str; 2] = ["ADD", "REMOVE"];
 const ANY: [&str; 3] = ["GET_STATUS", "STATUS", "poll"];
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
@@ -91,34 +99,77 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
             }
         }
         let _ = disk.device().reset(true, Some(crate::kit::PATIENCE));
+        for by in [By::Itself, By::Root] {
+            for open in [READ, WRITE, BOTH] {
+                checked += knock_control(guest, caller, by, open)
+                    .with_context(|| format!("{}, {open}, control", caller.name))?;
+            }
+        }
     }
     println!("    {checked} answers");
     Ok(())
 }
 
-/// All calls of one caller on one descriptor; how many.
-fn knock(guest: &Guest, disk: &Disk<'_>, caller: &Caller, by: By, open: &str) -> Result<usize> {
-    let (prefix, node) = (&caller.prefix, disk.control());
+/// Runs knock as that caller on a descriptor of the node; `None` if the caller cannot have one.
+fn knocked(
+    guest: &Guest,
+    caller: &Caller,
+    by: By,
+    opens: bool,
+    how: &str,
+) -> Result<Option<Output>> {
+    let prefix = &caller.prefix;
     let line = match by {
-        By::Itself => format!("exec {prefix} sh -c 'exec knock {open}{node}'"),
-        By::Root => format!("exec {prefix} knock {open}{node}"),
+        By::Itself => format!("exec {prefix} sh -c 'exec knock {how}'"),
+        By::Root => format!("exec {prefix} knock {how}"),
     };
     let output = guest.command("sh").args(["-c", &line]).run()?;
-    if by == By::Itself && !caller.opens {
+    if by == By::Itself && !opens {
         ensure!(
             !output.status.success() && output.stderr.to_lowercase().contains("permission denied"),
             "it opened the node: {output:?}"
         );
-        return Ok(1);
+        return Ok(None);
     }
     ensure!(output.status.success(), "{line}: {output:?}");
-    let answer = |call: &str| -> Result<&str> {
-        let found = output
-            .stdout
-            .lines()
-            .find_map(|line| line.strip_prefix(call)?.strip_prefix(' '));
-        found.with_context(|| format!("no answer to {call}: {output:?}"))
+    Ok(Some(output))
+}
+
+/// What knock said about a call.
+fn answer<'o>(output: &'o Output, call: &str) -> Result<&'o str> {
+    let mut lines = output.stdout.lines();
+    let found = lines.find_map(|line| line.strip_prefix(call)?.strip_prefix(' '));
+    found.with_context(|| format!("no answer to {call}: {output:?}"))
+}
+
+/// The calls of /dev/abuse-control, which is root's alone; how many.
+fn knock_control(guest: &Guest, caller: &Caller, by: By, open: &str) -> Result<usize> {
+    let opens = caller.name.starts_with("root");
+    let how = format!("--control {open}/dev/abuse-control");
+    let Some(output) = knocked(guest, caller, by, opens, &how)? else {
+        return Ok(1);
     };
+    for call in CONTROL {
+        let (got, null) = (
+            answer(&output, call)?,
+            answer(&output, &format!("{call}-null"))?,
+        );
+        if open == READ {
+            ensure!(got == "EBADF" && null == "EBADF", "{call}: {got}, {null}");
+        } else {
+            ensure!(got == "ok" && null == "EFAULT", "{call}: {got}, {null}");
+        }
+    }
+    Ok(CONTROL.len() * 2)
+}
+
+/// All calls of one caller on one descriptor; how many.
+fn knock(guest: &Guest, disk: &Disk<'_>, caller: &Caller, by: By, open: &str) -> Result<usize> {
+    let how = format!("{open}{}", disk.control());
+    let Some(output) = knocked(guest, caller, by, caller.opens, &how)? else {
+        return Ok(1);
+    };
+    let answer = |call: &str| answer(&output, call);
     let writable = open != READ;
     for call in V2 {
         let got = answer(call)?;

@@ -4,7 +4,7 @@
 
 use std::process::{exit, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,15 @@ unload) and an opponent (io, scan, killed) for
 --count (100) rounds, beginning with the round --from (0). With --settle udevd must come to rest at the end. Exit status: 0 all went well; 1 a round did
 not, and which; 2 wrong usage.";
 
-/// A round that takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(120);
+/// How often the watchdog looks.
+const LOOK: Duration = Duration::from_millis(500);
+/// What udevd may need to look at what a round told it of.
+const BACKLOG: Duration = Duration::from_millis(200);
+/// And for the last of it.
+const LAST_EVENTS: Duration = Duration::from_secs(20);
+/// What it sees so often, hangs: two minutes of a machine that runs. Where the machine itself stood
+/// still, however long, it has looked only once.
+const TOO_OFTEN: u32 = 240;
 
 struct Plan {
     count: u64,
@@ -31,8 +38,15 @@ struct Plan {
     pairs: Vec<(Act, Opponent)>,
 }
 
-/// The round that goes on, for the watchdog.
-static NOW: Mutex<Option<(String, Instant)>> = Mutex::new(None);
+/// What goes on, and how often the watchdog has seen it.
+struct Now {
+    what: String,
+    looks: u32,
+}
+
+static NOW: Mutex<Option<Now>> = Mutex::new(None);
+/// Something else goes on.
+static CHANGED: Condvar = Condvar::new();
 static DONE: AtomicU64 = AtomicU64::new(0);
 
 fn main() -> ExitCode {
@@ -79,9 +93,10 @@ fn run(plan: &Plan, figures: &Figures) -> Result<()> {
     for index in plan.from..plan.from + plan.count {
         for &(act, opponent) in &plan.pairs {
             let name = format!("{act:?} against {opponent:?}, round {index}");
-            *now() = Some((name.clone(), Instant::now()));
+            begin(Some(name.clone()));
             round(act, opponent, index, figures).with_context(|| name.clone())?;
             DONE.fetch_add(1, Relaxed);
+            begin(Some(format!("looking at the log behind {name}")));
             if let Some(line) = log.bad_lines()?.first() {
                 bail!("{name}: the kernel says: {line}");
             }
@@ -95,29 +110,39 @@ fn run(plan: &Plan, figures: &Figures) -> Result<()> {
             );
         }
     }
-    *now() = None;
+    begin(None);
     // Some of the disks it was told of are long gone.
     match plan.settle {
-        true => udev::settle(),
+        true => udev::settle_within(LAST_EVENTS + BACKLOG * DONE.load(Relaxed) as u32),
         false => Ok(()),
     }
 }
 
-fn now() -> std::sync::MutexGuard<'static, Option<(String, Instant)>> {
+/// Tells the watchdog what goes on from now on.
+fn begin(what: Option<String>) {
+    *now() = what.map(|what| Now { what, looks: 0 });
+    CHANGED.notify_all();
+}
+
+fn now() -> MutexGuard<'static, Option<Now>> {
     NOW.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the program when a round hangs: its threads may never end.
+/// Ends the program when something hangs: its threads may never end.
 fn watch() {
+    let mut seen = now();
     loop {
-        thread::sleep(Duration::from_millis(500));
-        let hangs = now()
-            .as_ref()
-            .filter(|(_, since)| since.elapsed() > LIMIT)
-            .cloned();
-        if let Some((name, _)) = hangs {
+        let (next, waited) = CHANGED
+            .wait_timeout(seen, LOOK)
+            .unwrap_or_else(PoisonError::into_inner);
+        seen = next;
+        let Some(going_on) = seen.as_mut().filter(|_| waited.timed_out()) else {
+            continue;
+        };
+        going_on.looks += 1;
+        if going_on.looks >= TOO_OFTEN {
             let _ = std::fs::write("/proc/sysrq-trigger", "w");
-            println!("FINDING: {name}: it hangs");
+            println!("FINDING: {}: it hangs", going_on.what);
             print!("{}", whereabouts());
             println!("races: rounds={} findings=1", DONE.load(Relaxed));
             exit(1);

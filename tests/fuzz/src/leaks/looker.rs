@@ -1,251 +1,24 @@
 // SPDX-License-Identifier: MIT
 
-//! What the driver lets out: every byte that it writes into a caller's memory must be one that the
-//! caller could have read from the disk, or one that the contract says.
-//!
-//! Two disks are written to and read from at once. Each sixteen bytes of data say whose they are: disk,
-//! sector, and which write. Memory that calls may write to is filled with one byte before, and looked at
-//! afterwards, whole: data must be those of the request, of this disk, of now; all else must be as it
-//! was, or a field of a struct that is neither the kernel's poison nor one of its addresses. It means
-//! most on a kernel that poisons what it frees and does not clear what it allocates:
-//! `init_on_alloc=0 slub_debug=FZPU page_poison=1`.
+//! Makes calls on one disk and looks at all that comes out.
 
 use std::ffi::CString;
-use std::fs;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread;
+use std::sync::atomic::Ordering::Relaxed;
 
 use abuse::abi::{self, Done, Exchange, Info, Reconnect, Requeue, Reset, Setup, Status, Take};
 use abuse::abi::{Vector, XfrHdr};
-use abuse::{Device, State};
 use abuse_scenarios::kit::raw::Plain;
-use abuse_scenarios::kit::{wait_until, PATIENCE};
 use anyhow::{bail, ensure, Context, Result};
-use nix::libc::{self, O_CLOEXEC, O_DIRECT, O_RDWR};
+use nix::libc::{self, O_CLOEXEC, O_RDWR};
 
+use super::disk::{data, Disk};
+use super::{kernels_own, Figures, ARENA, FILL};
 use crate::rng::Rng;
 use crate::sys::{self, Access, Region, PAGE};
 
-/// What memory is filled with before a call.
-const FILL: u8 = 0xd5;
-/// Sixteen bytes that say whose they are begin with this.
-const MAGIC: u32 = 0x41_42_55_53;
-/// Writers, and as many readers, of a disk; each has its own part of it.
-const USERS: u64 = 6;
-/// Sectors of a part.
-const PART: u64 = 512;
-/// Disks at once.
-const DISKS: usize = 2;
-/// Bytes of an arena.
-const ARENA: usize = 96 * PAGE;
-
-/// What was looked at.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Requests that were handed out.
-    pub gets: AtomicU64,
-    /// Bytes that were looked at.
-    pub bytes: AtomicU64,
-    /// Calls, refused ones too.
-    pub calls: AtomicU64,
-    /// ... that were refused.
-    pub refused: AtomicU64,
-    /// Reads whose data came back as the worker gave them.
-    pub reads: AtomicU64,
-}
-
-/// Words with which the kernel poisons memory, four bytes of each.
-const POISON: [(u8, &str); 7] = [
-    (0x6b, "freed slab memory"),
-    (0x5a, "slab memory that was never written"),
-    (0xa5, "the end of a poisoned object"),
-    (0xaa, "a freed page"),
-    (0xbb, "the red zone of a freed object"),
-    (0xcc, "the red zone of an object"),
-    (0xfe, "a KASAN tag"),
-];
-
-/// The first thing in these bytes that is the kernel's own business.
-pub fn kernels_own(bytes: &[u8]) -> Option<String> {
-    for (at, word) in bytes.windows(4).enumerate() {
-        if let Some((_, what)) = POISON.iter().find(|(byte, _)| word == [*byte; 4]) {
-            return Some(format!("{what} at {at}: {word:02x?}"));
-        }
-    }
-    // As the structs are aligned; in between, an errno beside a zero looks like one.
-    let words = bytes.windows(8).enumerate().step_by(8);
-    for (at, word) in words {
-        let word = u64::from_ne_bytes(word.try_into().unwrap_or_default());
-        let address = (0xffff_8000_0000_0000..0xffff_ffff_ff00_0000).contains(&word);
-        if address || word >> 40 == 0xdead00 {
-            return Some(format!("an address at {at}: {word:#x}"));
-        }
-    }
-    None
-}
-
-/// Whether the kernel was booted so that a leak would show.
-pub fn kernel_poisons() -> bool {
-    let words = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let has = |wanted: &str| words.split_whitespace().any(|word| word == wanted);
-    let slabs = fs::read_to_string("/sys/kernel/slab/kmalloc-64/poison").unwrap_or_default();
-    has("init_on_alloc=0") && has("page_poison=1") && slabs.trim() == "1"
-}
-
-/// One disk and what is known of it.
-struct Disk {
-    number: u32,
-    /// The write that each writer is in; 0: none.
-    writes: [AtomicU64; USERS as usize],
-    over: AtomicBool,
-}
-
-/// Sixteen bytes of data.
-fn cell(disk: u32, sector: u64, number: u64) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(&(MAGIC ^ disk).to_ne_bytes());
-    bytes[4..8].copy_from_slice(&(sector as u32).to_ne_bytes());
-    bytes[8..].copy_from_slice(&number.to_ne_bytes());
-    bytes
-}
-
-/// The bytes of a write, or of a read's answer.
-fn data(disk: u32, sector: u64, len: usize, number: u64) -> Vec<u8> {
-    (0..len / 16)
-        .flat_map(|at| cell(disk, sector + at as u64 / 32, number))
-        .collect()
-}
-
-/// Looks until so many requests were handed out on each disk.
-pub fn look(gets: u64, seed: u64, figures: &Figures) -> Result<()> {
-    let mut disks = Vec::new();
-    for number in 0..DISKS as u32 {
-        let device = Device::open(number.to_string())?;
-        ensure!(
-            device.status()?.state == State::Empty,
-            "device {number} is set up"
-        );
-        device.setup(&abuse::Setup {
-            logical_block: 512,
-            max_bytes: 64 << 10,
-            ..abuse::Setup::new(2 * USERS * PART * 512)
-        })?;
-        let path = device.disk_path();
-        wait_until("the disk's node", PATIENCE, || path.exists())?;
-        disks.push(Disk {
-            number,
-            writes: Default::default(),
-            over: AtomicBool::new(false),
-        });
-    }
-    thread::scope(|scope| -> Result<()> {
-        let mut lookers = Vec::new();
-        let mut users = Vec::new();
-        for disk in &disks {
-            for user in 0..USERS {
-                let rng = Rng::new(&[seed, disk.number.into(), user]);
-                users.push(scope.spawn(move || disk.write(user, rng)));
-                let rng = Rng::new(&[seed, disk.number.into(), user, 1]);
-                users.push(scope.spawn(move || disk.read(user, rng, figures)));
-            }
-            let rng = Rng::new(&[seed, disk.number.into()]);
-            lookers.push(scope.spawn(move || {
-                let looked = Looker::new(disk, rng, figures).and_then(|mut it| it.look(gets));
-                disk.over.store(true, Relaxed);
-                // What still waits for a worker.
-                let _ = Device::open(disk.number.to_string())
-                    .and_then(|device| device.reset(true, Some(PATIENCE)));
-                looked
-            }));
-        }
-        let mut result = Ok(());
-        for thread in lookers.into_iter().chain(users) {
-            let one = thread.join().unwrap_or_else(|_| bail!("a thread panicked"));
-            result = result.and(one);
-        }
-        result
-    })
-}
-
-impl Disk {
-    fn open(&self) -> Result<i32> {
-        let path = CString::new(format!("/dev/abuse{}", self.number))?;
-        sys::open(&path, O_RDWR | O_DIRECT | O_CLOEXEC)
-            .map_err(|errno| nix::errno::Errno::from_raw(errno).into())
-    }
-
-    /// Where a user's next operation goes, and its bytes.
-    fn place(rng: &mut Rng, part: u64) -> (u64, usize) {
-        let sectors = 1 + rng.below(rng.clone().pick(&[1, 8, 9, 128]));
-        let first = part * PART + rng.below(PART - sectors);
-        (first, sectors as usize * 512)
-    }
-
-    fn write(&self, user: u64, mut rng: Rng) -> Result<()> {
-        let fd = self.open()?;
-        let region = Region::new(18 * PAGE)?;
-        let mut number = 0;
-        while !self.over.load(Relaxed) {
-            let (sector, len) = Disk::place(&mut rng, user);
-            number += 1;
-            // Behind the data on the same page is what nobody is to see.
-            region.fill(0, region.len(), 0x77);
-            let data = data(self.number, sector, len, (user << 48) | number);
-            region.poke(0, &data);
-            self.writes[user as usize].store((user << 48) | number, Relaxed);
-            if sys::pwrite(fd, &region, len, sector * 512) != 0 && !self.over.load(Relaxed) {
-                bail!("a write failed");
-            }
-        }
-        sys::close(fd);
-        Ok(())
-    }
-
-    fn read(&self, user: u64, mut rng: Rng, figures: &Figures) -> Result<()> {
-        let fd = self.open()?;
-        let region = Region::new(18 * PAGE)?;
-        while !self.over.load(Relaxed) {
-            let (sector, len) = Disk::place(&mut rng, USERS + user);
-            region.fill(0, region.len(), FILL);
-            if sys::pread(fd, &region, len, sector * 512) != 0 {
-                ensure!(self.over.load(Relaxed), "a read failed");
-                break;
-            }
-            let bytes = region.copy(0, region.len());
-            let number = u64::from_ne_bytes(bytes[8..16].try_into()?);
-            let zeros = bytes[..len].iter().all(|&byte| byte == 0);
-            ensure!(
-                zeros || bytes[..len] == data(self.number, sector, len, number),
-                "a reader got other bytes than the worker gave"
-            );
-            if let Some(at) = bytes[len..].iter().position(|&byte| byte != FILL) {
-                let seen = &bytes[len + at..][..16.min(bytes.len() - len - at)];
-                let zeros = if zeros { " of zeros" } else { "" };
-                bail!(
-                    "{at} bytes behind a read{zeros} of {len} bytes at sector {sector}: {seen:x?}"
-                );
-            }
-            figures.reads.fetch_add(1, Relaxed);
-        }
-        sys::close(fd);
-        Ok(())
-    }
-
-    /// Whether these are data that a writer of this disk is waiting to have written, from that sector on.
-    fn is_current(&self, sector: u64, bytes: &[u8]) -> bool {
-        let Some(head) = bytes.get(8..16).and_then(|head| head.try_into().ok()) else {
-            return bytes.is_empty();
-        };
-        let number = u64::from_ne_bytes(head);
-        let writer = self.writes.get((number >> 48) as usize);
-        writer.is_some_and(|current| current.load(Relaxed) == number)
-            && bytes == data(self.number, sector, bytes.len(), number)
-    }
-}
-
 /// Makes calls on one disk and looks at all that comes out.
-struct Looker<'l> {
+pub(super) struct Looker<'l> {
     disk: &'l Disk,
     figures: &'l Figures,
     rng: Rng,
@@ -261,7 +34,7 @@ const AREA: usize = 6 * PAGE;
 const MOST: usize = 16;
 
 impl<'l> Looker<'l> {
-    fn new(disk: &'l Disk, rng: Rng, figures: &'l Figures) -> Result<Looker<'l>> {
+    pub(super) fn new(disk: &'l Disk, rng: Rng, figures: &'l Figures) -> Result<Looker<'l>> {
         let path = CString::new(format!("/dev/abctl{}", disk.number))?;
         let fd = sys::open(&path, O_RDWR | O_CLOEXEC)
             .map_err(|errno| anyhow::Error::from(nix::errno::Errno::from_raw(errno)))?;
@@ -278,7 +51,7 @@ impl<'l> Looker<'l> {
         })
     }
 
-    fn look(&mut self, gets: u64) -> Result<()> {
+    pub(super) fn look(&mut self, gets: u64) -> Result<()> {
         let mut count = 0;
         while count < gets {
             count += match self.rng.below(12) {
@@ -662,51 +435,5 @@ impl<'l> Looker<'l> {
             self.untouched("behind the data", AREA + bytes, AREA + ARENA)?;
         }
         Ok(1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn poison_and_addresses_are_found_and_what_is_ours_is_not() {
-        let found = |bytes: &[u8]| kernels_own(bytes);
-        assert_eq!(found(&[0; 64]), None);
-        assert_eq!(found(&[FILL; 64]), None);
-        for (byte, what) in POISON {
-            let mut bytes = [1; 32];
-            bytes[13..17].fill(byte);
-            assert!(found(&bytes).unwrap().starts_with(what));
-        }
-        for address in [
-            0xffff_8880_1234_5678u64,
-            0xffff_ffff_8100_0000,
-            0xffff_c900_0000_0000,
-        ] {
-            let mut bytes = [0; 24];
-            bytes[8..16].copy_from_slice(&address.to_ne_bytes());
-            assert!(found(&bytes).unwrap().starts_with("an address at 8"));
-        }
-        assert!(found(&0xdead_0000_0000_0100u64.to_ne_bytes()).is_some());
-        assert_eq!(found(&u64::MAX.to_ne_bytes()), None);
-    }
-
-    #[test]
-    fn data_of_another_disk_sector_or_write_are_not_current() {
-        let disk = Disk {
-            number: 1,
-            writes: Default::default(),
-            over: AtomicBool::new(false),
-        };
-        let number = (2 << 48) | 9;
-        disk.writes[2].store(number, Relaxed);
-        assert!(disk.is_current(40, &data(1, 40, 1024, number)));
-        assert!(!disk.is_current(40, &data(0, 40, 1024, number)));
-        assert!(!disk.is_current(41, &data(1, 40, 1024, number)));
-        assert!(!disk.is_current(40, &data(1, 40, 1024, number - 1)));
-        let mut stale = data(1, 40, 1024, number);
-        stale[1008..].copy_from_slice(&cell(1, 41, number - 1));
-        assert!(!disk.is_current(40, &stale));
     }
 }

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Taking: claim, copy to the worker, commit.
+
+use super::complete::{end_each, Leaving};
+use crate::abi::{self, Exchange, Take};
+use crate::device::{Device, Woken, CHUNK};
+use crate::ledger::{Claim, Next, Op, Wake};
+use crate::sys::few::Few;
+use crate::sys::request::{Request, Status};
+use crate::sys::task::{self, NoBottomHalves};
+use crate::sys::trace;
+use crate::sys::user;
+use crate::transfer;
+use core::mem::size_of;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// Where the bytes of requests are placed.
+struct Arena {
+    base: u64,
+    bytes: u64,
+    used: u64,
+}
+
+impl Arena {
+    fn room(&self) -> u64 {
+        self.bytes.saturating_sub(self.used)
+    }
+
+    /// The place of the next `bytes`.
+    fn place(&mut self, bytes: u32) -> u64 {
+        let at = self.base.wrapping_add(self.used);
+        let align = u64::from(abi::ARENA_ALIGN - 1);
+        let end = self.used.saturating_add(u64::from(bytes));
+        self.used = end.saturating_add(align) & !align;
+        at
+    }
+}
+
+/// Why a chunk ended early.
+enum Trouble {
+    /// These bytes of user memory were not there.
+    Missing(u64, usize),
+    /// The next request does not fit.
+    TooBig,
+}
+
+/// Takes up to `take_max` requests, waiting up to `patience` nanoseconds for `take_min`.
+pub(super) fn take(
+    device: &Arc<Device>,
+    holder: u32,
+    call: &mut Exchange,
+    patience: u64,
+) -> Result {
+    let data = call.flags & abi::X_NO_DATA == 0;
+    let mut arena = Arena {
+        base: call.arena,
+        bytes: call.arena_bytes,
+        used: 0,
+    };
+    let mut deadline = match patience {
+        0 => 0,
+        abi::FOREVER => u64::MAX,
+        patience => task::now().saturating_add(patience),
+    };
+    let mut tries = 0;
+    while call.taken < call.take_max {
+        let chunk = Chunk {
+            data,
+            detached: call.flags & abi::X_DETACHED != 0,
+            holder,
+        };
+        let Some((taken, trouble)) = chunk.take(device, call, &mut arena, deadline)? else {
+            return Ok(());
+        };
+        if taken > 0 {
+            call.taken = call.taken.saturating_add(taken);
+            tries = 0;
+        }
+        match trouble {
+            // There were no more. What has come since is for the next call, which is not far.
+            None if (taken as usize) < CHUNK => return Ok(()),
+            None => {}
+            Some(Trouble::TooBig) => return Err(EMSGSIZE),
+            Some(Trouble::Missing(at, len)) => {
+                // The arena begins anew behind what was delivered: simplest is to stop here if
+                // anything was.
+                if call.taken > 0 {
+                    return Ok(());
+                }
+                tries += 1;
+                if tries > transfer::TRIES {
+                    return Err(EAGAIN);
+                }
+                user::fault_in_writable(at, len)?;
+                arena.used = 0;
+            }
+        }
+        if call.taken > 0 {
+            // Whatever else is there is taken too, but not waited for.
+            deadline = 0;
+        }
+    }
+    Ok(())
+}
+
+/// Claims with the place of their bytes.
+type Claims = Few<(Claim<Request>, u64), CHUNK>;
+
+/// How a chunk of requests is taken.
+struct Chunk {
+    data: bool,
+    detached: bool,
+    holder: u32,
+}
+
+impl Chunk {
+    /// Takes requests, waiting for the first of them until `deadline`. Returns how many, and why no
+    /// more; `None`: there are none.
+    #[inline(never)] // As `complete_chunk`.
+    fn take(
+        &self,
+        device: &Arc<Device>,
+        call: &mut Exchange,
+        arena: &mut Arena,
+        deadline: u64,
+    ) -> Result<Option<(u32, Option<Trouble>)>> {
+        let mut claims: Claims = Few::new();
+        let Some(too_big) = self.claim(device, call, arena, deadline, &mut claims)? else {
+            return Ok(None);
+        };
+        let (taken, trouble) = self.deliver(device, call, &mut claims);
+        Ok(Some((
+            taken,
+            trouble.or(too_big.then_some(Trouble::TooBig)),
+        )))
+    }
+
+    /// Claims requests, waiting for them until `deadline`. `None`: there are none. The flag says
+    /// that the one after the last did not fit.
+    #[inline(always)]
+    fn claim(
+        &self,
+        device: &Arc<Device>,
+        call: &mut Exchange,
+        arena: &mut Arena,
+        deadline: u64,
+        claims: &mut Claims,
+    ) -> Result<Option<bool>> {
+        let most = (call.take_max.saturating_sub(call.taken) as usize).min(CHUNK);
+        let mut wait = deadline != 0;
+        let mut interrupted = false;
+        let mut ledger = device.ledger.lock();
+        loop {
+            if !ledger.is_alive() {
+                return Err(device.absence());
+            }
+            let mut too_big = false;
+            let min = call.take_min.min(ledger.tags());
+            // Whoever is being stopped or killed leaves to others what it could do nothing with.
+            if !interrupted && (!wait || ledger.is_ready_for(self.holder, min)) {
+                let now = task::now();
+                call.epoch = ledger.epoch();
+                for _ in 0..most {
+                    let room = if self.data { arena.room() } else { u64::MAX };
+                    match ledger.take_begin(self.holder, self.detached, room, now) {
+                        Next::Claim(claim) => {
+                            let has_data = self.data && claim.op.has_data();
+                            let at = if has_data {
+                                arena.place(claim.bytes)
+                            } else {
+                                0
+                            };
+                            // There is room for `most`.
+                            let _ = claims.push((claim, at));
+                        }
+                        Next::TooBig(_) => {
+                            too_big = true;
+                            break;
+                        }
+                        Next::Nothing => break,
+                    }
+                }
+            }
+            let some = !claims.is_empty();
+            if some || too_big || !wait {
+                // What is left may be for others.
+                let wake = ledger.wake();
+                drop(ledger);
+                device.wake(wake);
+                if some || too_big {
+                    return Ok(Some(too_big));
+                }
+                return if interrupted {
+                    Err(ERESTARTNOHAND)
+                } else {
+                    Ok(None)
+                };
+            }
+            match device.sleep(&mut ledger, self.holder, min, deadline) {
+                Woken::Look => {}
+                Woken::Late => wait = false,
+                Woken::Signal => {
+                    wait = false;
+                    interrupted = true;
+                }
+            }
+        }
+    }
+
+    /// Copies claimed requests to the worker and commits them, in order, until one cannot be
+    /// copied; that one and all behind it go back. Returns how many were committed.
+    #[inline(always)]
+    fn deliver(
+        &self,
+        device: &Arc<Device>,
+        call: &mut Exchange,
+        claims: &mut Claims,
+    ) -> (u32, Option<Trouble>) {
+        let mut trouble = None;
+        let mut entries: Few<Take, CHUNK> = Few::new();
+        let epoch = call.epoch;
+        for (claim, at) in claims.as_slice() {
+            if self.data && claim.op == Op::Write && !transfer::to_user(&claim.request, *at) {
+                trouble = Some(Trouble::Missing(*at, claim.bytes as usize));
+                break;
+            }
+            let _ = entries.push(describe(claim, *at, epoch));
+        }
+        let offset = (call.taken as usize).wrapping_mul(size_of::<Take>()) as u64;
+        let at = call.take.wrapping_add(offset);
+        let filled = entries.as_slice();
+        let mut count = filled.len();
+        if count > 0 && !user::write_nofault(at, filled) {
+            trouble = Some(Trouble::Missing(at, core::mem::size_of_val(filled)));
+            count = 0;
+        }
+
+        let mut leaving: Leaving = Few::new();
+        let mut wake = Wake::default();
+        let now = task::now();
+        let mut ledger = device.ledger.lock();
+        claims.take_each(|index, (claim, _)| {
+            let gone = if index < count {
+                if trace::get_is_on() {
+                    let (id, request) = (claim.id, &claim.request);
+                    trace::get(device.number(), id, request, claim.attempt, claim.age);
+                }
+                ledger.take_commit(claim, now)
+            } else {
+                match ledger.take_abort(claim) {
+                    Ok(others) => {
+                        wake = wake.and(others);
+                        None
+                    }
+                    Err(gone) => Some(gone),
+                }
+            };
+            if let Some(gone) = gone {
+                wake = wake.and(gone.wake);
+                let _ = leaving.push((gone, Status::IO_ERROR));
+            }
+        });
+        call.queued = ledger.queued();
+        drop(ledger);
+        device.wake(wake);
+        if !leaving.is_empty() {
+            end_each(device, &mut leaving, &NoBottomHalves::new());
+        }
+        (count as u32, trouble)
+    }
+}
+
+/// What the worker is told of a request.
+#[inline(always)]
+fn describe(claim: &Claim<Request>, at: u64, epoch: u32) -> Take {
+    let request = &claim.request;
+    let flags = match claim.op {
+        Op::Write if request.fua() => abi::REQ_FUA,
+        Op::WriteZeroes if request.nounmap() => abi::REQ_NOUNMAP,
+        _ => 0,
+    };
+    Take {
+        id: claim.id,
+        sector: request.sector_of(claim.op),
+        buffer: at,
+        age_ns: claim.age,
+        length: claim.bytes,
+        attempt: claim.attempt,
+        epoch,
+        op: claim.op as u16,
+        flags,
+    }
+}

@@ -1,0 +1,714 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Who may answer what: the life of every request between the block layer and the workers.
+//!
+//! ```text
+//!            enqueue           take_begin           take_commit           finish_begin
+//!   (Idle) ─────────► Queued ─────────────► Taking ─────────────► Taken ───────────────► Finishing
+//!                     ▲  ▲ │                  │                   │ ▲                      │   │
+//!                     │  │ └───(v1 PUT)───────┼───────────────────┼─┼──► Finishing         │   │
+//!                     │  └── take_abort ◄─────┘     requeue       │ └───── finish_abort ◄──┘   │
+//!                     └─────────────────────────────────◄─────────┘                            │
+//!                                                                       finish_commit (Idle) ◄─┘
+//!   Finishing ── requeue, then finish_abort ──► Queued
+//!   Queued, Taken ── kill, fail_all, too many deaths ──► Condemned ── condemned_pop ──► (Idle)
+//! ```
+//!
+//! The rules, each of which has a test in `tests/src/`:
+//!
+//! - A request is in exactly one state. The ledger owns it (as a `P`) while it is Queued, Taken or
+//!   Condemned; a [`Claim`] or a [`Finish`] owns it while data are being copied, because copying can
+//!   fault and has to be undone without losing anything.
+//! - An **id** is the tag and a generation. The generation changes whenever a request is offered
+//!   again and whenever it ends, and goes on across set-ups: no id is ever given twice. A completion
+//!   with an old id is refused as stale and changes nothing.
+//! - The queue is in order of arrival, also after requests were offered again.
+//! - Requests that modify data are not offered again while their owner lives, unless forced: a late
+//!   write cannot be refused, only prevented by death.
+//! - What is in the middle of a copy when the disk is killed is *doomed*: it is handed back to
+//!   whoever copies, to be ended with an error, and to nobody else.
+//! - Whoever makes a request available says so in a [`Wake`]; one wake-up is in flight at a time.
+//!
+//! | | |
+//! |---|---|
+//! | here | what may become of a request: it arrives, is taken, is finished, is ended with the disk |
+//! | `again` | what a worker had is offered again |
+//! | `holders` | the workers: who holds what, who lives |
+//! | `waiting` | who sleeps, who is kept waiting, who is woken |
+//! | `queue` | the order |
+//! | `inside` | how it goes, for whoever asks |
+//! | `words` | what all of these say and are told |
+//!
+//! All of it is pure: no clock, no lock, no allocation, no kernel. The device holds it under one
+//! spin lock and calls it from contexts that may not sleep; nothing here takes longer than a walk
+//! over the requests of one device. The same files are compiled into the tests, whose own `mod` line
+//! names this one, so that it has to be a `mod.rs`.
+
+mod again;
+mod holders;
+mod inside;
+mod queue;
+mod waiting;
+mod words;
+
+use super::Store;
+
+pub(crate) use holders::{Holder, Process, Who};
+pub(crate) use words::{
+    Again, Arrival, Claim, Counts, Ended, Finish, Held, Next, Op, Policies, Refusal, Requeued,
+    Summary, Wake, Why,
+};
+
+/// No slot: the end of a list.
+const NONE: u32 = u32::MAX;
+/// Bits of an id that name the tag.
+const TAG_BITS: u32 = 16;
+/// Highest number of requests of one device.
+pub(crate) const MAX_SLOTS: usize = 1 << TAG_BITS;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Queued,
+    Taking,
+    Taken,
+    Finishing,
+    Condemned,
+}
+
+/// The place of one request, by tag.
+pub(crate) struct Slot<P> {
+    /// Present while Queued, Taken or Condemned.
+    request: Option<P>,
+    generation: u64,
+    /// Order of arrival; never changes while the request lives.
+    arrival: u64,
+    /// When the block layer queued it.
+    queued_at: u64,
+    /// When it came into its present state of Queued or Taken.
+    since: u64,
+    /// Of a flush: the changes that were completed when it arrived, which it covers.
+    covers: u64,
+    /// Neighbours in the queue, or in the list of the condemned.
+    next: u32,
+    prev: u32,
+    holder: u32,
+    bytes: u32,
+    deaths: u16,
+    lone_deaths: u16,
+    op: Op,
+    state: State,
+    v1: bool,
+    /// Needs no flush.
+    durable: bool,
+    detached: bool,
+    /// Finishing, and to be offered again if that fails: its owner was made to give it back.
+    recalled: bool,
+}
+
+impl<P> Slot<P> {
+    /// A place without a request.
+    pub(crate) fn idle() -> Self {
+        Slot {
+            request: None,
+            generation: 0,
+            arrival: 0,
+            queued_at: 0,
+            since: 0,
+            covers: 0,
+            next: NONE,
+            prev: NONE,
+            holder: NONE,
+            bytes: 0,
+            deaths: 0,
+            lone_deaths: 0,
+            op: Op::Read,
+            state: State::Idle,
+            v1: false,
+            durable: false,
+            detached: false,
+            recalled: false,
+        }
+    }
+
+    /// Whether it may be what kills its owners.
+    fn is_suspect(&self) -> bool {
+        self.deaths >= 2
+    }
+
+    /// Whether too many owners died with nothing else in their hands.
+    fn is_guilty(&self, policies: &Policies) -> bool {
+        // More deaths than are counted are as many as are counted.
+        let limit = policies.max_attempts.min(u32::from(u16::MAX));
+        limit > 0 && u32::from(self.lone_deaths) >= limit
+    }
+}
+
+/// The ledger of one device. See the module's documentation.
+pub(crate) struct Ledger<P, Q> {
+    slots: Store<Slot<P>>,
+    holders: Store<Holder<Q>>,
+    /// Room to sort what is offered again: as long as `slots`.
+    scratch: Store<u32>,
+    policies: Policies,
+    alive: bool,
+    epoch: u32,
+    /// Generation before the first id of all, and before the first of this set-up.
+    origin: u64,
+    floor: u64,
+    arrivals: u64,
+    /// Everything that arrived up to here is doomed.
+    doomed_through: u64,
+    head: u32,
+    tail: u32,
+    condemned: u32,
+    /// Each request is counted in one of these and in nobody's hands twice: none of them can wrap.
+    queued: u32,
+    taken: u32,
+    busy: u32,
+    /// Condemned and not yet ended.
+    leaving: u32,
+    sleepers: u32,
+    /// A sleeper was woken and has not looked yet.
+    wake_in_flight: bool,
+    patient: u32,
+    /// What the least patient of the patient waits for.
+    patience: u32,
+    /// One of the patient waits although requests are there.
+    kept: bool,
+    /// The queue or somebody's hands have changed since the kept were last woken.
+    changed: bool,
+    /// Arrival of the request last shown to a v1 client.
+    v1_cursor: u64,
+    counts: [Counts; 6],
+    /// Changes that were completed without being durable, and how many of them a flush has covered.
+    changes: u64,
+    flushed: u64,
+    stale: u64,
+    refused: u64,
+}
+
+impl<P, Q: Process> Ledger<P, Q> {
+    /// A ledger without a disk. Ids begin after `origin`, which should differ between devices so
+    /// that an id of one means nothing to another.
+    pub(crate) fn new(
+        slots: Store<Slot<P>>,
+        holders: Store<Holder<Q>>,
+        scratch: Store<u32>,
+        origin: u64,
+    ) -> Self {
+        let origin = origin & (u64::MAX >> (TAG_BITS + 1));
+        Ledger {
+            slots,
+            holders,
+            scratch,
+            policies: Policies::default(),
+            alive: false,
+            epoch: 0,
+            origin,
+            floor: origin,
+            arrivals: 0,
+            doomed_through: 0,
+            head: NONE,
+            tail: NONE,
+            condemned: NONE,
+            queued: 0,
+            taken: 0,
+            busy: 0,
+            leaving: 0,
+            sleepers: 0,
+            wake_in_flight: false,
+            patient: 0,
+            patience: u32::MAX,
+            kept: false,
+            changed: false,
+            v1_cursor: 0,
+            counts: [Counts::default(); 6],
+            changes: 0,
+            flushed: 0,
+            stale: 0,
+            refused: 0,
+        }
+    }
+
+    // --- Life of the disk -----------------------------------------------------------------------
+
+    /// Begins a disk with as many tags as `slots` has. `scratch` must be as long. Gives back what it
+    /// replaces, to be freed outside any lock.
+    pub(crate) fn configure(
+        &mut self,
+        mut slots: Store<Slot<P>>,
+        scratch: Store<u32>,
+        policies: Policies,
+    ) -> (Store<Slot<P>>, Store<u32>) {
+        let floor = self.next_floor();
+        for slot in slots.iter_mut() {
+            slot.generation = floor.wrapping_add(1);
+        }
+        self.policies = policies;
+        self.alive = true;
+        self.epoch = self.epoch.wrapping_add(1);
+        self.counts = [Counts::default(); 6];
+        self.changes = 0;
+        self.flushed = 0;
+        self.stale = 0;
+        self.refused = 0;
+        self.v1_cursor = 0;
+        self.retire(slots, scratch)
+    }
+
+    /// The last generation any tag has reached.
+    fn next_floor(&self) -> u64 {
+        self.slots
+            .iter()
+            .map(|slot| slot.generation)
+            .fold(self.floor, u64::max)
+    }
+
+    /// Ends the disk: what is queued or taken is condemned, what is being copied is doomed. Nothing
+    /// is queued or taken from now on, and everybody has to be woken. Returns how many were condemned.
+    pub(crate) fn kill(&mut self) -> u32 {
+        self.alive = false;
+        self.fail_all()
+    }
+
+    /// Gives the room of a disk that has ended back, to be freed outside any lock; `slots` and
+    /// `scratch` are empty.
+    pub(crate) fn retire(
+        &mut self,
+        slots: Store<Slot<P>>,
+        scratch: Store<u32>,
+    ) -> (Store<Slot<P>>, Store<u32>) {
+        self.floor = self.next_floor();
+        (
+            core::mem::replace(&mut self.slots, slots),
+            core::mem::replace(&mut self.scratch, scratch),
+        )
+    }
+
+    /// Condemns everything pending. The disk lives on.
+    pub(crate) fn fail_all(&mut self) -> u32 {
+        self.doomed_through = self.arrivals;
+        let mut failed = 0u32;
+        for index in 0..self.slots.len() {
+            let index = index as u32;
+            let Some(slot) = self.slots.get(index as usize) else {
+                break;
+            };
+            match slot.state {
+                State::Queued => {
+                    self.unlink(index);
+                    self.queued = self.queued.wrapping_sub(1);
+                }
+                State::Taken => self.release(index),
+                _ => continue,
+            }
+            self.condemn(index);
+            failed = failed.wrapping_add(1);
+        }
+        failed
+    }
+
+    /// Condemns what nobody has claimed for `age` nanoseconds or longer. What comes behind it may be
+    /// for somebody who was kept waiting.
+    pub(crate) fn fail_unclaimed(&mut self, age: u64, now: u64) -> (u32, Wake) {
+        let mut failed = 0u32;
+        let mut index = self.head;
+        while let Some(slot) = self.slots.get(index as usize) {
+            let (next, old) = (slot.next, now.saturating_sub(slot.since) >= age);
+            if old {
+                self.unlink(index);
+                self.queued = self.queued.wrapping_sub(1);
+                self.condemn(index);
+                failed = failed.wrapping_add(1);
+                self.changed = true;
+            }
+            index = next;
+        }
+        (failed, self.wake())
+    }
+
+    /// Gives the next condemned request, to be ended with an error.
+    pub(crate) fn condemned_pop(&mut self) -> Option<Ended<P>> {
+        let index = self.condemned;
+        let slot = self.slots.get_mut(index as usize)?;
+        self.condemned = slot.next;
+        slot.next = NONE;
+        slot.state = State::Idle;
+        self.leaving = self.leaving.saturating_sub(1);
+        let (op, request) = (slot.op, slot.request.take());
+        // The generation moved on when it was condemned.
+        let (last, queued_at) = (slot.generation.wrapping_sub(1), slot.queued_at);
+        self.count(op, |counts| counts.failed += 1);
+        Some(Ended {
+            request: request?,
+            id: id(last, index),
+            queued_at,
+            doomed: true,
+            wake: Wake::default(),
+        })
+    }
+
+    // --- Arrival --------------------------------------------------------------------------------
+
+    /// A request arrives in the slot of its tag. Comes back if there is no disk any more.
+    #[inline(always)]
+    pub(crate) fn enqueue(
+        &mut self,
+        tag: u32,
+        arrival: Arrival,
+        request: P,
+        now: u64,
+    ) -> Result<Wake, P> {
+        if !self.alive {
+            return Err(request);
+        }
+        let tail = self.tail;
+        let Some(slot) = self.slots.get_mut(tag as usize) else {
+            return Err(request);
+        };
+        if slot.state != State::Idle {
+            return Err(request);
+        }
+        self.arrivals = self.arrivals.wrapping_add(1);
+        slot.request = Some(request);
+        slot.arrival = self.arrivals;
+        slot.queued_at = now;
+        slot.since = now;
+        slot.next = NONE;
+        slot.prev = tail;
+        slot.holder = NONE;
+        slot.bytes = arrival.bytes;
+        slot.deaths = 0;
+        slot.lone_deaths = 0;
+        slot.op = arrival.op;
+        slot.covers = self.changes;
+        slot.v1 = arrival.v1;
+        slot.durable = arrival.durable;
+        slot.detached = false;
+        slot.state = State::Queued;
+        match self.slots.get_mut(tail as usize) {
+            Some(last) => last.next = tag,
+            None => self.head = tag,
+        }
+        self.tail = tag;
+        self.queued = self.queued.wrapping_add(1);
+        self.count(arrival.op, |counts| counts.queued += 1);
+        Ok(self.wake())
+    }
+
+    // --- Taking ---------------------------------------------------------------------------------
+
+    /// Takes the next request for a worker that has `room` bytes left for its data.
+    #[inline(always)]
+    pub(crate) fn take_begin(
+        &mut self,
+        holder: u32,
+        detached: bool,
+        room: u64,
+        now: u64,
+    ) -> Next<P> {
+        let index = self.head;
+        if self.is_kept(holder) {
+            return Next::Nothing;
+        }
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return Next::Nothing;
+        };
+        let Some(who) = self.holders.get_mut(holder as usize) else {
+            return Next::Nothing;
+        };
+        if slot.op.has_data() && u64::from(slot.bytes) > room {
+            return Next::TooBig(slot.bytes);
+        }
+        let Some(request) = slot.request.take() else {
+            return Next::Nothing;
+        };
+        slot.state = State::Taking;
+        slot.holder = holder;
+        // Whoever was kept from a suspect may want what comes behind it.
+        self.changed |= slot.is_suspect();
+        slot.detached = detached;
+        who.held = who.held.wrapping_add(1);
+        who.suspect = self.policies.max_attempts > 0 && slot.is_suspect();
+        who.crowded = false;
+        let claim = Claim {
+            id: id(slot.generation, index),
+            request,
+            op: slot.op,
+            bytes: slot.bytes,
+            attempt: u32::from(slot.deaths),
+            age: now.saturating_sub(slot.queued_at),
+        };
+        // It is the first: nothing is before it.
+        let next = slot.next;
+        slot.next = NONE;
+        self.head = next;
+        match self.slots.get_mut(next as usize) {
+            Some(behind) => behind.prev = NONE,
+            None => self.tail = NONE,
+        }
+        self.queued = self.queued.wrapping_sub(1);
+        self.busy = self.busy.wrapping_add(1);
+        Next::Claim(claim)
+    }
+
+    /// The worker has it. A doomed request comes back, to be ended with an error.
+    #[inline(always)]
+    pub(crate) fn take_commit(&mut self, claim: Claim<P>, now: u64) -> Option<Ended<P>> {
+        self.busy = self.busy.wrapping_sub(1);
+        let (alive, doomed_through) = (self.alive, self.doomed_through);
+        let slot = self.slots.get_mut(tag_of(claim.id) as usize);
+        let Some(slot) = slot.filter(|slot| alive && slot.arrival > doomed_through) else {
+            return Some(self.end_doomed(tag_of(claim.id), claim.request));
+        };
+        slot.request = Some(claim.request);
+        slot.state = State::Taken;
+        slot.since = now;
+        let op = slot.op;
+        self.taken = self.taken.wrapping_add(1);
+        self.count(op, |counts| counts.taken += 1);
+        None
+    }
+
+    /// The worker could not be given it: back into its place in the queue, under the same id.
+    pub(crate) fn take_abort(&mut self, claim: Claim<P>) -> Result<Wake, Ended<P>> {
+        self.busy = self.busy.wrapping_sub(1);
+        if self.is_doomed(tag_of(claim.id)) {
+            return Err(self.end_doomed(tag_of(claim.id), claim.request));
+        }
+        self.let_go(tag_of(claim.id));
+        if let Some(slot) = self.slots.get_mut(tag_of(claim.id) as usize) {
+            slot.request = Some(claim.request);
+        }
+        self.insert(tag_of(claim.id));
+        Ok(self.wake())
+    }
+
+    // --- Finishing ------------------------------------------------------------------------------
+
+    /// Somebody says a request is done. Requests that are merely queued may be finished only by v1
+    /// clients, which never claim.
+    #[inline(always)]
+    pub(crate) fn finish_begin(&mut self, id: u64, v1: bool) -> Result<Finish<P>, Refusal> {
+        let index = tag_of(id);
+        let generation = id >> TAG_BITS;
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            let floor = self.floor;
+            return Err(self.refuse(generation, floor));
+        };
+        if slot.generation != generation {
+            let last = slot.generation;
+            return Err(self.refuse(generation, last));
+        }
+        let from_queue = match slot.state {
+            State::Taken => false,
+            State::Queued if v1 && slot.v1 => true,
+            // Somebody else is in the middle of completing it: it is lost to this caller, unless
+            // that copy fails, and then it stays with its owner.
+            State::Finishing => return Err(self.refuse(generation, generation)),
+            _ => return Err(Refusal::Unknown),
+        };
+        let Some(request) = slot.request.take() else {
+            return Err(Refusal::Unknown);
+        };
+        slot.state = State::Finishing;
+        slot.recalled = false;
+        let finish = Finish {
+            id,
+            request,
+            op: slot.op,
+            bytes: slot.bytes,
+            from_queue,
+        };
+        if from_queue {
+            self.unlink(index);
+            self.queued = self.queued.wrapping_sub(1);
+        } else {
+            self.taken = self.taken.wrapping_sub(1);
+        }
+        self.busy = self.busy.wrapping_add(1);
+        Ok(finish)
+    }
+
+    /// The request is done, well or with an error.
+    #[inline(always)]
+    pub(crate) fn finish_commit(&mut self, finish: Finish<P>, well: bool, now: u64) -> Ended<P> {
+        self.busy = self.busy.wrapping_sub(1);
+        let (alive, doomed_through) = (self.alive, self.doomed_through);
+        let slot = self.slots.get_mut(tag_of(finish.id) as usize);
+        let Some(slot) = slot.filter(|slot| alive && slot.arrival > doomed_through) else {
+            return self.end_doomed(tag_of(finish.id), finish.request);
+        };
+        let (queued_at, since, holder) = (slot.queued_at, slot.since, slot.holder);
+        if well && finish.op == Op::Flush {
+            self.flushed = self.flushed.max(slot.covers);
+        } else if well && finish.op.changes_data() && !slot.durable {
+            self.changes = self.changes.wrapping_add(1);
+        }
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.state = State::Idle;
+        slot.holder = NONE;
+        self.changed = true;
+        if let Some(holder) = self.holders.get_mut(holder as usize) {
+            holder.let_go();
+        }
+        let wake = self.wake_the_kept();
+        let bytes = u64::from(finish.bytes);
+        self.count(finish.op, |counts| {
+            if well {
+                counts.done = counts.done.wrapping_add(1);
+                counts.bytes = counts.bytes.wrapping_add(bytes);
+                counts.total = counts.total.wrapping_add(now.saturating_sub(queued_at));
+                // What a client of 2009 completes was in nobody's hands.
+                if !finish.from_queue {
+                    counts.service = counts.service.wrapping_add(now.saturating_sub(since));
+                }
+            } else {
+                counts.failed = counts.failed.wrapping_add(1);
+            }
+        });
+        Ended {
+            request: finish.request,
+            id: finish.id,
+            queued_at,
+            doomed: false,
+            wake,
+        }
+    }
+
+    /// The data could not be had: the request stays where it was, under the same id. If its owner
+    /// was made to give it back meanwhile, it is offered again.
+    pub(crate) fn finish_abort(&mut self, finish: Finish<P>) -> Result<Wake, Ended<P>> {
+        self.busy = self.busy.wrapping_sub(1);
+        if self.is_doomed(tag_of(finish.id)) {
+            return Err(self.end_doomed(tag_of(finish.id), finish.request));
+        }
+        let Some(slot) = self.slots.get_mut(tag_of(finish.id) as usize) else {
+            return Err(self.end_doomed(tag_of(finish.id), finish.request));
+        };
+        if !finish.from_queue && !slot.recalled {
+            slot.request = Some(finish.request);
+            slot.state = State::Taken;
+            self.taken = self.taken.wrapping_add(1);
+            return Ok(Wake::default());
+        }
+        if slot.recalled {
+            // Its owner had to give it back meanwhile, and may not be there to do so again.
+            if slot.is_guilty(&self.policies) {
+                return Err(self.end_doomed(tag_of(finish.id), finish.request));
+            }
+            slot.generation = slot.generation.wrapping_add(1);
+            self.let_go(tag_of(finish.id));
+            self.count(finish.op, |counts| counts.requeued += 1);
+        }
+        if let Some(slot) = self.slots.get_mut(tag_of(finish.id) as usize) {
+            slot.request = Some(finish.request);
+        }
+        self.insert(tag_of(finish.id));
+        Ok(self.wake())
+    }
+
+    // --- Inside ---------------------------------------------------------------------------------
+
+    fn count(&mut self, op: Op, change: impl FnOnce(&mut Counts)) {
+        if let Some(counts) = self.counts.get_mut(op as usize) {
+            change(counts);
+        }
+    }
+
+    /// Which refusal an id gets that is not current: stale if it is of a generation that its tag,
+    /// now at `last`, has had.
+    #[cold]
+    fn refuse(&mut self, generation: u64, last: u64) -> Refusal {
+        if generation <= self.origin || generation > last {
+            return Refusal::Unknown;
+        }
+        self.stale = self.stale.wrapping_add(1);
+        Refusal::Stale
+    }
+
+    fn is_doomed(&self, index: u32) -> bool {
+        match self.slots.get(index as usize) {
+            Some(slot) => !self.alive || slot.arrival <= self.doomed_through,
+            None => true,
+        }
+    }
+
+    #[cold]
+    fn end_doomed(&mut self, index: u32, request: P) -> Ended<P> {
+        let (mut last, mut queued_at) = (0, 0);
+        if let Some(slot) = self.slots.get(index as usize) {
+            last = id(slot.generation, index);
+            queued_at = slot.queued_at;
+        }
+        let wake = self.idle(index);
+        if let Some(op) = self.slots.get(index as usize).map(|slot| slot.op) {
+            self.count(op, |counts| counts.failed += 1);
+        }
+        Ended {
+            request,
+            id: last,
+            queued_at,
+            doomed: true,
+            wake,
+        }
+    }
+
+    /// The request of a slot has left; its id is history.
+    fn idle(&mut self, index: u32) -> Wake {
+        self.let_go(index);
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.state = State::Idle;
+        }
+        self.wake_the_kept()
+    }
+
+    /// Whoever was kept from a suspect, or with one, may go on once somebody's hands are emptier.
+    #[inline(always)]
+    fn wake_the_kept(&mut self) -> Wake {
+        if self.policies.max_attempts > 0 {
+            return self.wake();
+        }
+        Wake::default()
+    }
+
+    /// A Taken request leaves its owner's hands.
+    fn release(&mut self, index: u32) {
+        self.taken = self.taken.wrapping_sub(1);
+        self.let_go(index);
+    }
+
+    fn let_go(&mut self, index: u32) {
+        self.changed = true;
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
+        if let Some(holder) = self.holders.get_mut(slot.holder as usize) {
+            holder.let_go();
+        }
+        slot.holder = NONE;
+    }
+
+    /// A request that is in no list is to be ended with an error.
+    fn condemn(&mut self, index: u32) {
+        let first = self.condemned;
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.state = State::Condemned;
+            slot.next = first;
+            self.condemned = index;
+            self.leaving = self.leaving.saturating_add(1);
+        }
+    }
+}
+
+fn tag_of(id: u64) -> u32 {
+    (id & (MAX_SLOTS as u64 - 1)) as u32
+}
+
+/// The id of a request: its tag, and the generation of that tag.
+fn id(generation: u64, tag: u32) -> u64 {
+    (generation << TAG_BITS) | u64::from(tag)
+}

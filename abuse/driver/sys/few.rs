@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A short list on the stack.
+
+use core::mem::MaybeUninit;
+
+/// At most `N` items, in place. What is not there yet costs nothing: an array of `Option`s would be
+/// written before its first use, and looked at item by item afterwards.
+///
+/// # Invariants
+///
+/// `len` is at most `N`, and the first `len` items are initialised.
+pub(crate) struct Few<T, const N: usize> {
+    len: usize,
+    // As a whole: an array of what is not initialised would be filled with zeros.
+    items: MaybeUninit<[T; N]>,
+}
+
+impl<T, const N: usize> Few<T, N> {
+    /// An empty one.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        // INVARIANT: Nothing is claimed to be there.
+        Few {
+            len: 0,
+            items: MaybeUninit::uninit(),
+        }
+    }
+
+    /// Whether nothing is there.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds an item behind the others. It comes back if there is no room.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, item: T) -> Result<(), T> {
+        if self.len >= N {
+            return Err(item);
+        }
+        // SAFETY: `len` is below `N`, so the place is in the array, and nothing is there yet.
+        unsafe { self.place(self.len).write(item) };
+        // INVARIANT: There was room, and the item is there.
+        self.len = self.len.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Where an item is, or would be.
+    #[inline(always)]
+    fn place(&mut self, index: usize) -> *mut T {
+        self.items.as_mut_ptr().cast::<T>().wrapping_add(index)
+    }
+
+    /// What is there.
+    #[inline(always)]
+    pub(crate) fn as_slice(&self) -> &[T] {
+        // SAFETY: By the type invariant.
+        unsafe { core::slice::from_raw_parts(self.items.as_ptr().cast(), self.len) }
+    }
+
+    /// What is there, to be changed.
+    #[inline(always)]
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        // SAFETY: By the type invariant.
+        unsafe { core::slice::from_raw_parts_mut(self.items.as_mut_ptr().cast(), self.len) }
+    }
+
+    /// Takes all items out, in order, with their places.
+    #[inline(always)]
+    pub(crate) fn take_each(&mut self, mut each: impl FnMut(usize, T)) {
+        let len = self.len;
+        // INVARIANT: From here on they are the loop's.
+        self.len = 0;
+        let mut index = 0;
+        while index < len {
+            // SAFETY: By the type invariant it was there, and it is read once.
+            let item = unsafe { self.place(index).read() };
+            each(index, item);
+            index = index.wrapping_add(1);
+        }
+    }
+}
+
+impl<T, const N: usize> Drop for Few<T, N> {
+    fn drop(&mut self) {
+        if core::mem::needs_drop::<T>() {
+            self.take_each(|_, item| drop(item));
+        }
+    }
+}
