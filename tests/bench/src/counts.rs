@@ -28,7 +28,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Block>> {
         bytes
             .iter()
             .rev()
-            .fold(0, |all, &byte| all << 8 | u64::from(byte))
+            .fold(0, |all, &byte| (all << 8) | u64::from(byte))
     };
     let block = |record: &[u8]| Block {
         address: number(&record[..8]),

@@ -136,8 +136,9 @@ pub unsafe extern "C" fn qemu_plugin_install(
     // SAFETY: by the contract.
     let info = unsafe { &*info };
     let arguments = match argc {
+        // The pointer may be anything.
         ..1 => &[],
-        // SAFETY: by the contract; without arguments the pointer may be anything.
+        // SAFETY: by the contract.
         _ => unsafe { slice::from_raw_parts(argv, argc as usize) },
     };
     let directory = arguments.iter().find_map(|&argument| {

@@ -31,7 +31,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     unload()?;
     let failures = Faults::sweep("loading", |fault| {
         let module = File::open(MODULE)?;
-        let load = || finit_module(&module, c"", ModuleInitFlags::empty());
+        // One device is made as eight are.
+        let load = || finit_module(&module, c"max_abuse=1", ModuleInitFlags::empty());
         match fault.during(load)? {
             Ok(()) if fault.hit() => unload(),
             Ok(()) => Ok(()),
@@ -43,6 +44,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         }
     })?;
     let [slabs, pages, copies] = faults.counts()?;
+    unload()?;
+    finit_module(&File::open(MODULE)?, c"", ModuleInitFlags::empty())?;
     drop(held);
     wait_until("the control nodes", PATIENCE, || {
         Device::numbers().is_ok_and(|numbers| !numbers.is_empty())
