@@ -430,15 +430,16 @@ impl Device {
         if op.changes_data() && self.read_only.load(Relaxed) != 0 {
             return Err(request);
         }
+        let durable = request.fua();
         let v1 = match op {
-            crate::ledger::Op::Read | crate::ledger::Op::Write => !request.fua(),
+            crate::ledger::Op::Read | crate::ledger::Op::Write => !durable,
             crate::ledger::Op::Flush => true,
             _ => false,
         };
         let arrival = Arrival {
             op,
             bytes: request.bytes(),
-            durable: request.fua(),
+            durable,
             v1,
         };
         // The block layer has just looked at the clock, as a rule.

@@ -541,10 +541,12 @@ impl<P, Q: Process> Ledger<P, Q> {
             return self.end_doomed(tag_of(finish.id), finish.request);
         };
         let (queued_at, since, holder) = (slot.queued_at, slot.since, slot.holder);
-        if well && finish.op == Op::Flush {
-            self.flushed = self.flushed.max(slot.covers);
-        } else if well && finish.op.changes_data() && !slot.durable {
-            self.changes = self.changes.wrapping_add(1);
+        if well && finish.op != Op::Read {
+            if finish.op == Op::Flush {
+                self.flushed = self.flushed.max(slot.covers);
+            } else if !slot.durable {
+                self.changes = self.changes.wrapping_add(1);
+            }
         }
         slot.generation = slot.generation.wrapping_add(1);
         slot.state = State::Idle;
