@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use abuse::{Device, OpCounts, Operation, Setup, Status};
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 
 use super::wait::{wait_for, wait_until, PATIENCE};
 use super::{Guest, Process, Puppet};
@@ -88,12 +88,7 @@ impl<'g> Disk<'g> {
             .args(["server", &self.control(), "--backend", backend])
             .args(arguments)
             .spawn()?;
-        wait_for("a server to be ready", PATIENCE, || {
-            if !server.is_running()? {
-                bail!("the server ended: {}", server.stderr()?);
-            }
-            Ok(server.stderr()?.contains("serving ").then_some(()))
-        })?;
+        server.wait_serving()?;
         Ok(server)
     }
 
