@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abuse::Device;
+use abuse_scenarios::kit::detectors::patience;
 use abuse_scenarios::kit::kernel_log::KernelLog;
 use abuse_scenarios::kit::kernel_memory;
 use anyhow::{ensure, Context, Result};
@@ -52,7 +53,9 @@ pub struct Plan {
 /// Runs of so many calls must have seen the rarer answers too.
 const LONG: u64 = 300_000;
 /// A thread that shows no sign of life for so long hangs.
-pub(crate) const HANGS: Duration = Duration::from_secs(60);
+pub(crate) fn hangs() -> Duration {
+    patience(Duration::from_secs(60))
+}
 /// Between two looks at everything.
 pub(crate) const TICK: Duration = Duration::from_millis(25);
 
@@ -290,7 +293,7 @@ impl Cast<'_> {
                 send(child, Signal::SIGCONT);
             }
         }
-        if !self.rng.one_in(3) {
+        if !self.rng.one_in(6) {
             return;
         }
         let at = self.rng.below(self.children.len() as u64) as usize;
@@ -326,7 +329,7 @@ impl Cast<'_> {
                     .iter()
                     .for_each(|child| send(child, Signal::SIGKILL));
             }
-            if begun.elapsed() > HANGS {
+            if begun.elapsed() > hangs() {
                 let stuck: Vec<_> = children.iter().map(|child| child.process.id()).collect();
                 let _ = fs::write("/proc/sysrq-trigger", "w");
                 self.board
@@ -348,7 +351,7 @@ impl Cast<'_> {
                 return Ok(());
             }
             ensure!(
-                begun.elapsed() < 2 * HANGS,
+                begun.elapsed() < 2 * hangs(),
                 "orphans do not end: {orphans:?}"
             );
             self.ends.wait(TICK)?;

@@ -10,7 +10,7 @@ use abuse::{Device, NewDevice, Registry, State};
 use anyhow::Result;
 use nix::errno::Errno;
 
-use crate::director::{HANGS, TICK};
+use crate::director::{hangs, TICK};
 use crate::rng::Rng;
 
 /// How long anything may wait for a worker before the janitor resets the device.
@@ -95,10 +95,10 @@ impl Janitor {
         let rounds = self.rounds.load(Relaxed);
         let mut seen = self.seen.lock().ok()?;
         match &*seen {
-            Some((before, since)) if *before == rounds => (since.elapsed() > HANGS).then(|| {
+            Some((before, since)) if *before == rounds => (since.elapsed() > hangs()).then(|| {
                 format!(
                     "STATUS or RESET2 has not returned for {} s",
-                    HANGS.as_secs()
+                    hangs().as_secs()
                 )
             }),
             _ => {
