@@ -56,8 +56,10 @@ const LONG: u64 = 300_000;
 pub(crate) fn hangs() -> Duration {
     patience(Duration::from_secs(60))
 }
-/// Between two looks at everything.
-pub(crate) const TICK: Duration = Duration::from_millis(25);
+/// Between two looks at everything, each of which may kill, stop or signal somebody.
+pub(crate) fn tick() -> Duration {
+    patience(Duration::from_millis(25))
+}
 
 /// Runs it. Whether nothing was found and nothing was missed.
 pub fn direct(plan: &Plan) -> Result<bool> {
@@ -238,7 +240,7 @@ impl Cast<'_> {
         let mut pulse = Pulse::new();
         let mut told = Instant::now();
         loop {
-            self.ends.wait(TICK)?;
+            self.ends.wait(tick())?;
             let calls = self.board.calls.load(Relaxed);
             let enough = self.plan.calls != 0 && calls >= self.plan.calls;
             let late = self.plan.time.is_some_and(|time| started.elapsed() >= time);
@@ -338,7 +340,7 @@ impl Cast<'_> {
             }
             children.retain_mut(|child| matches!(child.process.try_wait(), Ok(None)));
             if !children.is_empty() {
-                self.ends.wait(TICK)?;
+                self.ends.wait(tick())?;
             }
         }
         loop {
@@ -354,7 +356,7 @@ impl Cast<'_> {
                 begun.elapsed() < 2 * hangs(),
                 "orphans do not end: {orphans:?}"
             );
-            self.ends.wait(TICK)?;
+            self.ends.wait(tick())?;
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
+use abuse_scenarios::kit::detectors::patience;
 use abuse_scenarios::kit::raw::{file_of, Plain};
 use anyhow::Result;
 
@@ -74,7 +75,7 @@ impl Hostile {
             }
             board.races.fetch_add(1, Relaxed);
             // Peace for a moment, or nothing would ever get through.
-            thread::sleep(Duration::from_micros(rng.below(1600)));
+            thread::sleep(patience(Duration::from_micros(rng.below(3000))));
             self.racing.allow(0, RACING, Access::Both);
         }
     }

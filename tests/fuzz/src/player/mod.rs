@@ -122,7 +122,7 @@ struct Player<'p> {
 const DEAR: [RangeInclusive<u64>; 3] = [665..=699, 750..=753, 960..=997];
 /// After so many calls only one in so many of these is made.
 const SEEN: u64 = 20_000;
-const DEARNESS: u64 = 8;
+const DEARNESS: u64 = 16;
 
 /// Tokens of owners that several use.
 const OWNERS: [u64; 4] = [0xa0, 0xa1, 0xa2, 0xa3];
