@@ -76,6 +76,7 @@ pub struct Failover {
 pub struct Supervisor<'g> {
     /// The process.
     pub process: Process,
+    guest: &'g Guest,
     disk: Disk<'g>,
     directory: Box<Path>,
     workers: usize,
@@ -153,6 +154,7 @@ impl<'g> Supervise<'g> {
         }
         Ok(Supervisor {
             process: command.spawn()?,
+            guest: self.guest,
             disk: self.disk,
             directory: directory.into_boxed_path(),
             workers: self.workers,
@@ -285,6 +287,15 @@ impl Supervisor<'_> {
             replaced: replaced.context("a new worker")?,
             requeued: Counts::of(&self.disk)?.requeued - before.requeued,
         })
+    }
+
+    /// Has it replace every worker; returns when it has.
+    pub fn restart(&self) -> Result<()> {
+        let restart = self.guest.command("abuse-supervisor").arg("restart");
+        let restart = restart.arg("--runtime-dir").arg(&*self.directory);
+        let restart = restart.arg(self.disk.control()).within(PATIENCE * 2);
+        restart.ok()?;
+        Ok(())
     }
 
     /// SIGTERM, and an end with status 0 with nobody left.

@@ -17,6 +17,7 @@ pub struct Crew<'g> {
     disk: Disk<'g>,
     words: Vec<String>,
     places: usize,
+    standby: usize,
     kind: Kind<'g>,
 }
 
@@ -48,6 +49,7 @@ impl<'g> Crew<'g> {
             disk: disk.clone(),
             words: words.split(' ').map(String::from).collect(),
             places: round.workers,
+            standby: round.standby,
             kind: Kind::Alone(Vec::new()),
         };
         if round.supervised {
@@ -65,6 +67,7 @@ impl<'g> Crew<'g> {
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
         Supervise::new(self.guest, &self.disk, self.places, "")
             .command(&words)
+            .standby(self.standby)
             .option("--back-off=20ms..200ms")
             .spawn()
     }
@@ -148,6 +151,16 @@ impl<'g> Crew<'g> {
         };
         supervisor.process.kill()?;
         Ok(true)
+    }
+
+    /// Has a supervisor replace every worker; how many it replaced. `None`: there is none.
+    pub fn restart(&mut self) -> Result<Option<u64>> {
+        let Kind::Supervised(Some(supervisor)) = &mut self.kind else {
+            return Ok(None);
+        };
+        supervisor.wait_ready()?;
+        supervisor.restart()?;
+        Ok(Some((self.places + self.standby) as u64))
     }
 
     /// A new one, if there is none.
