@@ -91,6 +91,7 @@ pub struct Supervise<'g> {
     workers: usize,
     standby: usize,
     options: Vec<String>,
+    program: PathBuf,
     command: Vec<String>,
     notify: Option<PathBuf>,
 }
@@ -106,6 +107,7 @@ impl<'g> Supervise<'g> {
             workers,
             standby: 0,
             options: vec!["--stable-after=200ms".into()],
+            program: "abuse-supervisor".into(),
             command: command.split(' ').map(String::from).collect(),
             notify: None,
         }
@@ -114,6 +116,12 @@ impl<'g> Supervise<'g> {
     /// Another command line for the workers.
     pub fn command(mut self, words: &[&str]) -> Self {
         self.command = words.iter().map(|word| word.to_string()).collect();
+        self
+    }
+
+    /// Another `abuse-supervisor`.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.into();
         self
     }
 
@@ -140,7 +148,7 @@ impl<'g> Supervise<'g> {
         let directory = self.guest.file("run");
         let mut command = self
             .guest
-            .command("abuse-supervisor")
+            .command(&self.program)
             .args(["run", "--device", &self.disk.control()])
             .args(["--workers", &self.workers.to_string()])
             .args(["--standby", &self.standby.to_string()])

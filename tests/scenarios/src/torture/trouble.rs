@@ -305,7 +305,7 @@ impl<'a, 'g> Stage<'a, 'g> {
 
     fn hog(&mut self, hog: Hog, time: Duration) -> Result<()> {
         *match hog {
-            Hog::Memory(_) => &mut self.tally.pressures,
+            Hog::Memory(_) | Hog::Pages(_) => &mut self.tally.pressures,
             Hog::Processors(_) => &mut self.tally.starvations,
         } += 1;
         let program = std::env::current_exe()?;
