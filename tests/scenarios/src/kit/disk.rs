@@ -126,6 +126,15 @@ impl<'g> Disk<'g> {
         }
     }
 
+    /// Waits until udev has read what it wanted, and nobody but the caller has the disk open.
+    pub fn wait_alone(&self) -> Result<()> {
+        super::udev::settle()?;
+        self.wait_status("nobody else to use the disk", |status| {
+            status.is_idle() && status.openers == 1
+        })?;
+        Ok(())
+    }
+
     /// Waits until nothing is pending and nobody has the disk open.
     pub fn wait_idle(&self, limit: Duration) -> Result<()> {
         wait_until("the disk to be idle", limit, || {
