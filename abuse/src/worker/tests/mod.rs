@@ -3,6 +3,7 @@
 //! The worker's loop against a driver in user space.
 
 mod fake;
+mod helping;
 mod refusals;
 mod standing_by;
 
