@@ -65,7 +65,7 @@ use std::os::unix::fs::FileExt;
 
 pub use file::{File, FileOptions};
 pub use null::Null;
-pub use ram::Ram;
+pub use ram::{Pages, Ram};
 
 /// What serves the requests of a disk. See the [module](self) for what it promises.
 ///

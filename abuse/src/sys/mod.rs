@@ -6,6 +6,8 @@
 //! Policy stands above; no `unsafe` does.
 
 pub(crate) mod arena;
+#[cfg(test)]
+pub(crate) mod counting;
 pub(crate) mod desk;
 pub(crate) mod file;
 pub(crate) mod ioctl;

@@ -170,7 +170,11 @@ fn set_up_if_empty(device: &Device, setup: &Setup) -> Result<(), Failure> {
 fn open(spec: &Spec, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
     Ok(match spec {
         Spec::Null => Box::new(Null),
-        Spec::Ram { name } => Box::new(Ram::for_disk(name, setup)?),
+        Spec::Ram { name } => {
+            let ram = Ram::for_disk(name, setup)?;
+            log::info!("ram:{name} consists of {}", ram.pages());
+            Box::new(ram)
+        }
         Spec::File {
             path,
             buffered,

@@ -4,6 +4,7 @@
 
 mod fake;
 mod helping;
+mod memory;
 mod refusals;
 mod standing_by;
 

@@ -98,6 +98,22 @@ impl<'g> Layer<'g> {
         Ok(layer)
     }
 
+    /// So many bytes of each of several devices, from some offset of each, one behind the other.
+    pub fn joined(guest: &'g Guest, parts: &[(&Path, u64)], bytes: u64) -> Result<Layer<'g>> {
+        const NAME: &str = "abuse-joined";
+        let down = ["dmsetup", "remove", "--retry", NAME];
+        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&down]);
+        let sectors = bytes / 512;
+        let mut table = String::new();
+        for (index, (device, offset)) in parts.iter().enumerate() {
+            let (at, device) = (index as u64 * sectors, device.display());
+            table += &format!("{at} {sectors} linear {device} {}\n", offset / 512);
+        }
+        let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
+        create.arg(table).ok()?;
+        Ok(layer)
+    }
+
     /// A device of device-mapper answers no request any more.
     pub fn suspend(&self) -> Result<()> {
         let suspend = ["suspend", "--noflush", "--nolockfs"];
