@@ -31,7 +31,7 @@ pub(super) fn answer<B: Backend>(
     let error = match served {
         Ok(Ok(done)) => return (done, None),
         Ok(Err(error)) => error,
-        Err(panic) => io::Error::other(format!("the backend panicked: {}", message(&*panic))),
+        Err(panic) => panicked(&*panic),
     };
     let failure = Failure::from(&error);
     (done(take.id, Outcome::Failed(failure)), Some(error))
@@ -49,6 +49,9 @@ fn perform<B: Backend>(
     let offset = take.sector.checked_mul(512).ok_or_else(stray)?;
     let length = u64::from(take.length);
     let durable = terms.write_through || take.flags & abi::REQ_FUA != 0;
+    if is_again(take) {
+        backend.fence()?;
+    }
     let settle = || if durable { backend.flush() } else { Ok(()) };
     match operation {
         Operation::Read if terms.no_data => return Ok(done(take.id, Outcome::Zeroes)),
@@ -80,7 +83,17 @@ fn perform<B: Backend>(
     Ok(done(take.id, Outcome::Done))
 }
 
-fn stray() -> io::Error {
+/// Whether a request that changes something is done again after the death of whoever held it.
+#[inline(always)]
+pub(super) fn is_again(take: &abi::Take) -> bool {
+    take.attempt > 0 && take.op != abi::OP_READ
+}
+
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> io::Error {
+    io::Error::other(format!("the backend panicked: {}", message(panic)))
+}
+
+pub(super) fn stray() -> io::Error {
     io::Error::other("the driver's request lies outside the worker's memory")
 }
 

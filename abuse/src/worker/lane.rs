@@ -9,6 +9,7 @@
 //! Threads of a worker with a slow backend help each other: what one has taken and not begun lies on
 //! its [`Desk`], and one that finds nothing in the queue takes over the last of it ([`Mates`]).
 
+use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use super::answer::{answer, Terms};
 use super::crew::{Mates, Plan};
 use super::driver::Driver;
 use super::stop::Stop;
+use super::together::{self, Spare};
 use super::{fit, Served};
 use crate::device::nanoseconds;
 use crate::error::{Error, Result};
@@ -55,6 +57,8 @@ pub(super) struct Lane<'a, D, B> {
     room: Vec<abi::Take>,
     /// Answers that the driver does not have yet; at most `plan.batch`, so it never grows.
     done: Vec<abi::Done>,
+    /// Room for transfers that are done together.
+    spare: Spare,
     /// When the oldest of them was there, for slow backends.
     waiting_since: Option<Instant>,
     /// The epoch that `terms` and `arena` are right for.
@@ -91,6 +95,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             batch: vec![abi::Take::default(); plan.batch],
             room: vec![abi::Take::default(); plan.batch],
             done: Vec::with_capacity(plan.batch),
+            spare: Spare::default(),
             waiting_since: None,
             epoch: plan.epoch,
             turns,
@@ -101,6 +106,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
 
     /// Serves until stopped; then nothing is held any more.
     pub(super) fn run(&mut self) -> Result<Served> {
+        self.prepare();
         loop {
             let stopping = self.stop.is_stopping();
             if !stopping {
@@ -222,7 +228,18 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
         self.epoch = status.epoch;
         let bytes = setup.max_bytes as usize;
         let small = self.seat.arena().is_some_and(|arena| arena.len() < bytes);
-        Ok(small && self.seat.replace(map(self.driver, bytes)?))
+        let grown = small && self.seat.replace(map(self.driver, bytes)?);
+        if grown {
+            self.prepare();
+        }
+        Ok(grown)
+    }
+
+    /// Tells the backend where requests lie.
+    fn prepare(&mut self) {
+        if let Some(arena) = self.seat.arena() {
+            self.backend.prepare(arena.all_mut());
+        }
     }
 
     /// Serves the first `taken` requests of the batch, in order.
@@ -231,6 +248,9 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
         if self.mates.is_some() {
             self.seat.fill(&self.batch[..taken]);
             return self.serve_desk();
+        }
+        if self.plan.capabilities.together {
+            return self.serve_together(taken);
         }
         for index in 0..taken {
             let take = self.batch[index];
@@ -244,6 +264,31 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
                 .and_then(|arena| arena.slice_mut(take.buffer, take.length as usize));
             let (done, error) = answer(self.backend, &take, data, self.terms);
             self.answered(&take, done, error);
+        }
+        Ok(())
+    }
+
+    /// Serves reads and writes together, and then one by one what else there is.
+    fn serve_together(&mut self, taken: usize) -> Result<()> {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        let batch = self.batch.get(..taken).unwrap_or_default();
+        if let Some(arena) = self.seat.arena() {
+            let tell = |take: &abi::Take, done: abi::Done, error: Option<io::Error>| {
+                if let Some(error) = error {
+                    report(&mut self.served, self.driver, take, &error);
+                }
+                self.done.push(done);
+            };
+            let (backend, terms) = (self.backend, self.terms);
+            together::serve(backend, batch, arena, terms, &mut self.spare, tell);
+        }
+        for index in 0..taken {
+            let take = self.batch[index];
+            if !together::moves_bytes(&take) {
+                self.turns.fetch_add(1, Ordering::Relaxed);
+                let (done, error) = answer(self.backend, &take, None, self.terms);
+                self.answered(&take, done, error);
+            }
         }
         Ok(())
     }
@@ -283,9 +328,9 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
         Ok(true)
     }
 
-    fn answered(&mut self, take: &abi::Take, done: abi::Done, error: Option<std::io::Error>) {
+    fn answered(&mut self, take: &abi::Take, done: abi::Done, error: Option<io::Error>) {
         if let Some(error) = error {
-            self.report(take, &error);
+            report(&mut self.served, self.driver, take, &error);
         }
         self.done.push(done);
     }
@@ -412,22 +457,22 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             };
         }
     }
+}
 
-    /// Logs a backend's error; the more there are the more seldom, since the log may be on the very
-    /// disk that fails.
-    #[cold]
-    fn report(&mut self, take: &abi::Take, error: &std::io::Error) {
-        self.served.failed += 1;
-        if self.served.failed.is_power_of_two() {
-            log::warn!(
-                "{}: {} of {} bytes at sector {} failed: {error} (error {} of this thread)",
-                self.driver.label(),
-                crate::Operation::from_abi(take.op).map_or("an unknown operation", |op| op.name()),
-                take.length,
-                take.sector,
-                self.served.failed
-            );
-        }
+/// Logs a backend's error; the more there are the more seldom, since the log may be on the very disk
+/// that fails.
+#[cold]
+fn report<D: Driver>(served: &mut Served, driver: &D, take: &abi::Take, error: &io::Error) {
+    served.failed += 1;
+    if served.failed.is_power_of_two() {
+        log::warn!(
+            "{}: {} of {} bytes at sector {} failed: {error} (error {} of this thread)",
+            driver.label(),
+            crate::Operation::from_abi(take.op).map_or("an unknown operation", |op| op.name()),
+            take.length,
+            take.sector,
+            served.failed
+        );
     }
 }
 

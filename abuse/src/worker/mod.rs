@@ -59,6 +59,7 @@ mod place;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};

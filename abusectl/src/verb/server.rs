@@ -59,6 +59,7 @@ Backends:
   file:PATH[,OPTION…]     a file or a block device
      direct               past the page cache (default where it works)
      buffered             through the page cache
+     io_uring             reads and writes of a batch under way together
      create[,size=SIZE]   make the file, sparse, or grow it to the disk's size or SIZE
 
 Signals: TERM or INT finishes what was taken and ends; the second one ends at once.
@@ -180,10 +181,12 @@ fn open(spec: &Spec, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
             buffered,
             create,
             size,
+            io_uring,
         } => {
             let mut options = FileOptions::for_disk(setup);
             options.buffered = *buffered;
             options.create = *create;
+            options.io_uring = *io_uring;
             if let Some(size) = size {
                 if *size < setup.bytes {
                     return Err(too_small(spec, *size, setup));

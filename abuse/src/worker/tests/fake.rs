@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) epoch: u32,
     /// Tell the worker an address outside its arena.
     pub(super) stray: bool,
+    /// How often what is handed out was held by somebody who died.
+    pub(super) attempt: u32,
     pub(super) exchanges: usize,
     pub(super) flags_seen: u32,
     pub(super) owners_seen: Vec<u64>,
@@ -219,6 +221,7 @@ impl State {
                 buffer,
                 length: job.length,
                 epoch: self.epoch,
+                attempt: self.attempt,
                 op: job.op,
                 flags: job.flags,
                 ..abi::Take::default()

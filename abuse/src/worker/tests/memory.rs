@@ -115,6 +115,12 @@ fn serving_asks_the_allocator_for_nothing() {
     };
     let file = File::open(directory.path().join("disk"), &options).unwrap();
     asks_for_nothing(&file, 1);
+    let options = FileOptions {
+        io_uring: true,
+        ..options
+    };
+    let rings = File::open(directory.path().join("disk"), &options).unwrap();
+    asks_for_nothing(&rings, 1);
     // Nor is anything lost by those who help each other.
     asks_for_nothing(&file, 3);
 }

@@ -7,8 +7,8 @@ mod helping;
 mod memory;
 mod refusals;
 mod standing_by;
-
 mod terms;
+mod together;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -3,6 +3,7 @@
 //! Devices on top of disks: dm-crypt, LVM, md, loop.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -109,6 +110,20 @@ impl<'g> Layer<'g> {
             let (at, device) = (index as u64 * sectors, device.display());
             table += &format!("{at} {sectors} linear {device} {}\n", offset / 512);
         }
+        let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
+        create.arg(table).ok()?;
+        Ok(layer)
+    }
+
+    /// The same bytes, with writes that take so long; reads do not.
+    pub fn slow(guest: &'g Guest, disk: &Path, bytes: u64, delay: Duration) -> Result<Layer<'g>> {
+        const NAME: &str = "abuse-slow";
+        guest.command("modprobe").arg("dm-delay").ok()?;
+        let down = ["dmsetup", "remove", "--retry", NAME];
+        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&down]);
+        let (sectors, disk) = (bytes / 512, disk.display());
+        let delay = delay.as_millis();
+        let table = format!("0 {sectors} delay {disk} 0 0 {disk} 0 {delay}");
         let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
         create.arg(table).ok()?;
         Ok(layer)

@@ -95,6 +95,7 @@ scenarios! {
     a_worker_stuck_in_the_kernel_keeps_its_place,
     a_worker_that_crashes_at_once_is_no_storm,
     a_worker_that_hangs_is_killed_and_loses_nothing,
+    a_write_under_way_at_a_death_lands_before_its_successor,
     abusectl_completes_a_request_another_process_took,
     abusectl_drain_waits_until_nothing_is_pending,
     abusectl_partscan_looks_for_partitions_on_request,
