@@ -4,7 +4,9 @@
 
 mod able;
 mod align;
+mod fence;
 mod open;
+mod rings;
 
 use std::fs;
 use std::io;
@@ -15,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{fallocate, FallocateFlags};
 
-use super::{Backend, Capabilities};
+use super::{Backend, Bytes, Capabilities, Transfer};
 use crate::error::Result;
 use crate::sys::file::{block_discard, block_erase, block_zero, write_durable};
 pub use open::FileOptions;
@@ -48,6 +50,8 @@ pub struct File {
     access: Access,
     read_only: bool,
     able: able::Able,
+    /// Reads and writes are under way together; and what says so to others.
+    rings: Option<rings::Rings>,
 }
 
 /// What stands behind the path.
@@ -89,6 +93,31 @@ impl File {
     /// Whether the page cache is bypassed.
     pub fn is_direct(&self) -> bool {
         matches!(self.access, Access::Direct { .. })
+    }
+
+    /// Whether reads and writes are under way together, by io_uring.
+    pub fn has_rings(&self) -> bool {
+        self.rings.is_some()
+    }
+
+    /// Does again by itself what could not be done whole together with others.
+    fn finish(&self, one: &mut Transfer<'_>) {
+        let count = one.count.take();
+        let done = match count {
+            Some(count) if count >= 0 => count as usize,
+            Some(error) if error != -libc::EAGAIN && error != -libc::EINTR => {
+                one.result = Err(io::Error::from_raw_os_error(-error));
+                return;
+            }
+            _ => 0,
+        };
+        let offset = one.offset + done as u64;
+        one.result = match &mut one.bytes {
+            _ if done == one.length => Ok(()),
+            Bytes::Into(into) => self.file.read_exact_at(&mut into[done..], offset),
+            Bytes::From(from) if one.durable => self.write_through(offset, &from[done..]),
+            Bytes::From(from) => self.file.write_all_at(&from[done..], offset),
+        };
     }
 
     /// Runs what makes something durable: through the page cache once more if it fails. The error may
@@ -172,11 +201,35 @@ impl Backend for File {
         self.make_durable(|| self.file.sync_data())
     }
 
+    fn transfer(&self, all: &mut [Transfer<'_>]) {
+        if let Some(rings) = &self.rings {
+            rings.run(all);
+        }
+        for one in all {
+            self.finish(one);
+        }
+    }
+
+    fn prepare(&self, memory: &mut [u8]) {
+        if let Some(rings) = &self.rings {
+            rings.add(&self.file, memory, &self.path);
+        }
+    }
+
+    fn fence(&self) -> io::Result<()> {
+        match self.read_only {
+            true => Ok(()),
+            false => fence::wait(&self.path, &self.file),
+        }
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             size_bytes: Some(self.bytes),
             read_only: self.read_only,
-            slow: true,
+            // Together they wait for the medium once, and take as much as they can.
+            slow: self.rings.is_none(),
+            together: self.rings.is_some(),
             discard: self.able.discard,
             write_zeroes: !self.read_only,
             secure_erase: self.able.erase,
