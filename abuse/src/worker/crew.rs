@@ -110,6 +110,11 @@ impl Plan {
         self
     }
 
+    /// Whether no thread needs requests' bytes.
+    pub(super) fn looks_at_no_data(&self) -> bool {
+        self.capabilities.no_data || self.capabilities.forward
+    }
+
     /// Bytes of each thread's arena.
     pub(super) fn arena_bytes(&self) -> usize {
         self.max_bytes.max(self.batch * SMALL_REQUEST)

@@ -46,6 +46,8 @@ pub(super) struct Lane<'a, D, B> {
     batch: Vec<abi::Take>,
     /// Room for the next, of `plan.batch` entries.
     room: Vec<abi::Take>,
+    /// Where the requests of the batch are sent, one by one.
+    places: Vec<Vec<abi::Extent>>,
     /// Answers that the driver does not have yet; at most `plan.batch`, so it never grows.
     done: Vec<abi::Done>,
     /// When the oldest of them was there, for slow backends.
@@ -68,7 +70,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
         stop: &'a Stop,
         turns: &'a AtomicU64,
     ) -> Result<Lane<'a, D, B>> {
-        let arena = match plan.capabilities.no_data {
+        let arena = match plan.looks_at_no_data() {
             true => None,
             false => Some(map(driver, plan.arena_bytes())?),
         };
@@ -79,11 +81,16 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             stop,
             terms: Terms {
                 no_data: plan.capabilities.no_data,
+                forward: plan.capabilities.forward,
                 write_through: plan.write_through,
             },
             arena,
             batch: vec![abi::Take::default(); plan.batch],
             room: vec![abi::Take::default(); plan.batch],
+            places: match plan.capabilities.forward {
+                true => (0..plan.batch).map(|_| Vec::with_capacity(1)).collect(),
+                false => vec![Vec::new()],
+            },
             done: Vec::with_capacity(plan.batch),
             waiting_since: None,
             epoch: plan.epoch,
@@ -121,7 +128,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             done: &mut self.done,
             take: &mut self.room,
             arena: self.arena.as_mut(),
-            flags: match self.terms.no_data {
+            flags: match self.plan.looks_at_no_data() {
                 true => abi::X_NO_DATA,
                 false => 0,
             },
@@ -218,7 +225,14 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
                 self.hand_over_early(&take)?;
             }
             self.turns.fetch_add(1, Ordering::Relaxed);
-            let (done, error) = answer(self.backend, &take, self.arena.as_mut(), self.terms);
+            let last = self.places.len() - 1;
+            let (done, error) = answer(
+                self.backend,
+                &take,
+                self.arena.as_mut(),
+                &mut self.places[index.min(last)],
+                self.terms,
+            );
             if let Some(error) = error {
                 self.report(&take, &error);
             }
@@ -281,11 +295,21 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
     #[cold]
     fn put_again(&mut self, entry: abi::Done, take: Option<abi::Take>, mut errno: Errno) {
         let failed = done(entry.id, Outcome::Failed(Failure::Io));
+        let forward = entry.flags & abi::DONE_FORWARD != 0;
+        if forward {
+            self.report_refused(take, errno);
+        }
         for attempt in 0..=ATTEMPTS {
-            let hopeless = errno == Errno::EINVAL || attempt == ATTEMPTS;
+            // Of a place that will not do there is no second opinion, but of memory.
+            let short = matches!(errno, Errno::ENOMEM | Errno::EAGAIN);
+            let hopeless = errno == Errno::EINVAL || attempt == ATTEMPTS || forward && !short;
             let mut arena = None;
             let again = match take {
                 _ if hopeless => failed,
+                _ if forward => {
+                    std::thread::sleep(PAUSE);
+                    abi::Done { status: 0, ..entry }
+                }
                 Some(take) if entry.length > 0 => self.read_again(take, &mut arena),
                 _ => abi::Done { status: 0, ..entry },
             };
@@ -323,7 +347,8 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             buffer: fresh.address(),
             ..take
         };
-        answer(self.backend, &take, Some(arena.insert(fresh)), self.terms).0
+        let memory = Some(arena.insert(fresh));
+        answer(self.backend, &take, memory, &mut Vec::new(), self.terms).0
     }
 
     fn put_one(&self, entry: abi::Done, mut arena: Option<&mut Arena>) -> nix::Result<()> {
@@ -344,6 +369,25 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
                 Ok(_) if entry[0].status < 0 => Err(Errno::from_raw(-entry[0].status)),
                 Ok(_) => Ok(()),
             };
+        }
+    }
+
+    /// Logs that the driver does not move a request's data to where the backend said; as seldom.
+    #[cold]
+    fn report_refused(&mut self, take: Option<abi::Take>, errno: Errno) {
+        let why = match errno {
+            Errno::ELOOP => "the file is the disk itself, or lies on it",
+            Errno::ERANGE => "the file ends before it",
+            Errno::EBADF => "the file is not open, or not open for that, or open for appending",
+            Errno::EOPNOTSUPP => "only regular files and block devices can do that",
+            Errno::EINVAL => "the places do not add up to its length",
+            _ => "it was refused",
+        };
+        let error = std::io::Error::other(format!("not forwarded, {why} ({errno})"));
+        if let Some(take) = take {
+            self.report(&take, &error);
+            // It counts when it is answered.
+            self.served.failed -= 1;
         }
     }
 

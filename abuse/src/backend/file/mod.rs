@@ -4,6 +4,7 @@
 
 mod able;
 mod align;
+mod forward;
 mod open;
 
 use std::fs;
@@ -15,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{fallocate, FallocateFlags};
 
-use super::{Backend, Capabilities};
+use super::{Asked, Backend, Capabilities, Places};
 use crate::error::Result;
 use crate::sys::file::{block_discard, block_erase, block_zero, write_durable};
 pub use open::FileOptions;
@@ -45,6 +46,7 @@ pub struct File {
     kind: Kind,
     access: Access,
     read_only: bool,
+    forward: bool,
     able: able::Able,
 }
 
@@ -176,7 +178,9 @@ impl Backend for File {
         Capabilities {
             size_bytes: Some(self.bytes),
             read_only: self.read_only,
-            slow: true,
+            // The driver waits for it.
+            slow: !self.forward,
+            forward: self.forward,
             discard: self.able.discard,
             write_zeroes: !self.read_only,
             secure_erase: self.able.erase,
@@ -217,6 +221,10 @@ impl Backend for File {
             Kind::Regular => Err(super::unsupported()),
             Kind::Block => Ok(block_erase(&self.file, offset, length)?),
         }
+    }
+
+    fn forward<'a>(&'a self, asked: &Asked, places: &mut Places<'a>) -> io::Result<()> {
+        self.place(asked, places)
     }
 }
 

@@ -29,6 +29,8 @@ pub struct FileOptions {
     pub buffered: bool,
     /// Never write.
     pub read_only: bool,
+    /// Let the driver move the data, without a copy.
+    pub forward: bool,
 }
 
 impl FileOptions {
@@ -43,6 +45,7 @@ impl FileOptions {
             create: false,
             buffered: false,
             read_only: setup.read_only,
+            forward: false,
         }
     }
 }
@@ -83,6 +86,7 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<File> {
         kind,
         access,
         read_only: options.read_only,
+        forward: options.forward,
         able,
     })
 }

@@ -34,6 +34,8 @@ pub(super) struct End {
     pub(super) flags: u16,
     /// Of a read that is not all zeros.
     pub(super) data: Vec<u8>,
+    /// Of a forward, how many.
+    pub(super) places: u32,
 }
 
 #[derive(Default)]
@@ -152,7 +154,7 @@ impl State {
         if errno.is_none()
             && job.op == abi::OP_READ
             && done.result == abi::OK
-            && done.flags & abi::DONE_ZERO == 0
+            && done.flags & (abi::DONE_ZERO | abi::DONE_FORWARD) == 0
         {
             match arena.and_then(|arena| arena.slice(done.buffer, done.length as usize)) {
                 Some(bytes) if done.length == job.length => data = bytes.to_vec(),
@@ -172,6 +174,10 @@ impl State {
             result: done.result,
             flags: done.flags,
             data,
+            places: match done.flags & abi::DONE_FORWARD {
+                0 => 0,
+                _ => done.length,
+            },
         });
         true
     }

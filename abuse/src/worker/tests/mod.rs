@@ -3,6 +3,7 @@
 //! The worker's loop against a driver in user space.
 
 mod fake;
+mod forwards;
 mod refusals;
 mod standing_by;
 
@@ -118,9 +119,9 @@ fn plan(driver: &Fake, backend: &Memory) -> Plan {
 }
 
 /// Serves with this plan while `act` runs, then stops and returns what `run` would.
-fn while_serving(
+fn while_serving<B: Backend>(
     driver: &Fake,
-    backend: &Memory,
+    backend: &B,
     plan: &Plan,
     act: impl FnOnce(&Stop),
 ) -> Result<Served> {
