@@ -89,8 +89,9 @@ impl<'g> Layer<'g> {
     /// The same bytes, by device-mapper.
     pub fn linear(guest: &'g Guest, disk: &Path, bytes: u64) -> Result<Layer<'g>> {
         const NAME: &str = "abuse-linear";
-        let resume = ["dmsetup", "resume", NAME];
-        let down = ["dmsetup", "remove", "--retry", NAME];
+        // Nobody waits for udev, which may be held up.
+        let resume = ["dmsetup", "resume", "--noudevsync", NAME];
+        let down = ["dmsetup", "remove", "--noudevsync", "--retry", NAME];
         let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&resume, &down]);
         let table = format!("0 {} linear {} 0", bytes / 512, disk.display());
         let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
@@ -98,9 +99,19 @@ impl<'g> Layer<'g> {
         Ok(layer)
     }
 
+    /// A device whose every request fails.
+    pub fn broken(guest: &'g Guest, bytes: u64) -> Result<Layer<'g>> {
+        const NAME: &str = "abuse-broken";
+        let down = ["dmsetup", "remove", "--noudevsync", "--retry", NAME];
+        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&down]);
+        let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
+        create.arg(format!("0 {} error", bytes / 512)).ok()?;
+        Ok(layer)
+    }
+
     /// A device of device-mapper answers no request any more.
     pub fn suspend(&self) -> Result<()> {
-        let suspend = ["suspend", "--noflush", "--nolockfs"];
+        let suspend = ["suspend", "--noudevsync", "--noflush", "--nolockfs"];
         let command = self.guest.command("dmsetup").args(suspend);
         command.arg(&self.path).ok()?;
         Ok(())
@@ -108,7 +119,8 @@ impl<'g> Layer<'g> {
 
     /// It answers again.
     pub fn resume(&self) -> Result<()> {
-        let command = self.guest.command("dmsetup").arg("resume");
+        let resume = ["resume", "--noudevsync"];
+        let command = self.guest.command("dmsetup").args(resume);
         command.arg(&self.path).ok()?;
         Ok(())
     }
