@@ -58,9 +58,9 @@ fn in_pieces(guest: &Guest) -> Result<()> {
     let file = crate::kit::raw::file_of(64 << 10)?;
     std::os::unix::fs::FileExt::write_all_at(&file, &[1; 64 << 10], 0)?;
     let path = disk.path();
-    let mut work = crate::kit::Pending::start("blkdiscard", move || {
-        std::process::Command::new("blkdiscard")
-            .args(["-f", "-z", "-l", "16k"])
+    let mut work = crate::kit::Pending::start("fallocate", move || {
+        std::process::Command::new("fallocate")
+            .args(["-p", "-o", "0", "-l", "16k"])
             .arg(path)
             .status()
     });
