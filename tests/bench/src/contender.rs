@@ -75,6 +75,19 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         },
     },
     Contender {
+        name: "forward",
+        module: "abuse",
+        what: "abuse, backend file on tmpfs, forwarded",
+        start: |_| {
+            filled("/tmp/forward.img")?;
+            let backend = "file:/tmp/forward.img";
+            abuse(
+                4,
+                &["abusectl", "server", "--forward", "--backend", backend],
+            )
+        },
+    },
+    Contender {
         name: "null_blk",
         module: "null_blk",
         what: "null_blk, no data",

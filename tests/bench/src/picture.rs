@@ -38,7 +38,7 @@ pub(crate) fn draw(figures: &BTreeMap<(String, String), f64>) -> String {
         for (name, figure) in rows {
             let long = (WIDTH - LEFT - RIGHT) * figure / most;
             let class = match name {
-                "copy" | "null" | "ram" | "file" => "ours",
+                "copy" | "null" | "ram" | "file" | "forward" => "ours",
                 "null_blk" | "brd" | "loop" => "kernel",
                 _ => "peer",
             };

@@ -19,7 +19,7 @@ use crate::record::{self, Record};
 use crate::symbols::Symbols;
 
 /// Who is ours.
-const OURS: &[&str] = &["copy", "null", "ram", "file"];
+const OURS: &[&str] = &["copy", "null", "ram", "file", "forward"];
 
 /// A ratio that was promised, and one that would be better.
 struct Bar {
@@ -70,6 +70,9 @@ const BARS: &[Bar] = &[
         0.90,
         0.85,
     ),
+    bar("instructions forward randread-4k-qd64 / loop", 0.78, 0.72),
+    bar("instructions forward randread-4k-qd1 / loop", 1.05, 1.00),
+    bar("instructions forward read-128k-qd16 / loop", 1.00, 0.97),
     bar("instructions ram randread-4k-qd64 / nbd", 0.25, 0.20),
     bar("driver copy randread-4k-qd64", 250.0, 200.0),
     bar("driver null randread-4k-qd64", 150.0, 110.0),
