@@ -228,11 +228,18 @@ fn open(args: &Args, device: &Device, setup: &Setup) -> Result<Box<dyn Backend>,
 /// What is certain to be refused is refused now, and not with every request.
 fn check_forward(spec: &Spec, status: &Status) -> Result<(), Failure> {
     let refuse = |why: String| Failure::new(Code::Failed, format!("--forward: {why}"));
-    if !matches!(spec, Spec::File { .. }) {
-        return Err(
-            refuse(format!("{spec} is no file that the driver could use"))
-                .hint("Use a file or a block device, or leave --forward out."),
-        );
+    match spec {
+        Spec::File { io_uring: true, .. } => {
+            let why = "io_uring moves nothing where the driver moves everything";
+            return Err(refuse(why.into()).hint("Leave one of them out."));
+        }
+        Spec::File { .. } => {}
+        Spec::Null | Spec::Ram { .. } => {
+            return Err(
+                refuse(format!("{spec} is no file that the driver could use"))
+                    .hint("Use a file or a block device, or leave --forward out."),
+            );
+        }
     }
     if status.abi_features & abuse::abi::ABI_FORWARD == 0 {
         let version = &status.driver_version;
