@@ -441,7 +441,7 @@ pub(crate) fn modprobe(words: &[&str]) -> Result<()> {
 }
 
 /// Runs a program to its end; what it printed.
-fn said(command: &mut Command) -> Result<String> {
+pub(crate) fn said(command: &mut Command) -> Result<String> {
     // To a file: a daemon that it leaves behind would keep a pipe open.
     let path = std::env::temp_dir().join("abuse-bench.said");
     let file = File::create(&path)?;
@@ -494,7 +494,7 @@ fn wait_readable(disk: &Path) -> Result<()> {
 }
 
 #[repr(align(4096))]
-struct Aligned([u8; 4096]);
+pub(crate) struct Aligned(pub(crate) [u8; 4096]);
 
 fn wait(mut met: impl FnMut() -> bool) -> Result<()> {
     let began = Instant::now();

@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::contender::{Contender, Lane, Running, CONTENDERS, OTHER_CPUS};
 use crate::job::{Job, JOBS};
 use crate::record::{Log, Record};
-use crate::{marks, scale, Options};
+use crate::scale::Once;
+use crate::{marks, recovery, scale, Options};
 
 /// Where the programs of the peers are, below the directory that everything goes to.
 const PEERS: &str = "peers";
@@ -59,7 +60,9 @@ pub(crate) fn count(options: &Options) -> Result<()> {
         }
     }
     if options.devices > 0 {
-        scale::measure(options.devices, &mut log, &mut phases)?;
+        let mut once = Once::new(&mut log, &mut phases);
+        scale::measure(options.devices, &mut once)?;
+        recovery::measure(&options.out.join(PEERS), &mut once)?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ mod marks;
 mod median;
 mod picture;
 mod record;
+mod recovery;
 mod report;
 mod scale;
 mod symbols;
