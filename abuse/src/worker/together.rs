@@ -107,6 +107,7 @@ fn cut<'a>(rest: &mut &'a mut [u8], at: &mut u64, take: &abi::Take) -> Option<&'
 /// The same room, with nothing in it: for transfers of other memory.
 fn emptied<'b>(mut transfers: Vec<Transfer<'_>>) -> Vec<Transfer<'b>> {
     transfers.clear();
-    // Nothing is mapped; what is collected in place keeps its memory.
+    // Nothing is mapped; what is collected in place keeps its memory. A filter would keep the type, too.
+    #[allow(clippy::unnecessary_filter_map)]
     transfers.into_iter().filter_map(|_| None).collect()
 }

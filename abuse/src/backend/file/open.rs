@@ -175,15 +175,15 @@ fn access(path: &Path, file: &fs::File, options: &FileOptions) -> io::Result<Acc
     set_direct(file, false)?;
     if !options.read_only {
         log::warn!(
-            "{}: {}, so it goes through the page cache, where \"a fsync error must not vanish with \
-             the worker that saw it\" (rule 5) does not hold by itself: if a worker dies between a \
-             failed write-back and its answer, data may be lost without anybody knowing",
+            "{}: {}, so it goes through the page cache, and every write is made durable before it is \
+             completed, which is slow: an error of a later write-back could be lost with the worker \
+             that saw it",
             path.display(),
             reason.as_deref().unwrap_or("buffered I/O was asked for"),
         );
     }
     Ok(Access::Buffered {
-        lost: Mutex::new(false),
+        one: Mutex::default(),
     })
 }
 

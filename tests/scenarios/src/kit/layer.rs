@@ -16,6 +16,8 @@ pub struct Layer<'g> {
     path: PathBuf,
     /// What takes it down, in order.
     down: Vec<Vec<String>>,
+    /// What it is a piece of, and how large, if device-mapper makes it so.
+    below: Option<(PathBuf, u64)>,
 }
 
 impl<'g> Layer<'g> {
@@ -25,6 +27,7 @@ impl<'g> Layer<'g> {
             guest,
             path: path.into(),
             down: down.iter().map(words).collect(),
+            below: None,
         }
     }
 
@@ -92,11 +95,32 @@ impl<'g> Layer<'g> {
         const NAME: &str = "abuse-linear";
         let resume = ["dmsetup", "resume", NAME];
         let down = ["dmsetup", "remove", "--retry", NAME];
-        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&resume, &down]);
-        let table = format!("0 {} linear {} 0", bytes / 512, disk.display());
+        let mut layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&resume, &down]);
+        layer.below = Some((disk.into(), bytes));
         let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
-        create.arg(table).ok()?;
+        create.arg(layer.table(true)?).ok()?;
         Ok(layer)
+    }
+
+    /// One of [`Layer::linear`] fails writes and flushes from now on, those too that wait while it is
+    /// suspended, or does not any more.
+    pub fn fail_writes(&self, fail: bool) -> Result<()> {
+        let load = self.guest.command("dmsetup").arg("load").arg(&self.path);
+        load.arg("--table").arg(self.table(!fail)?).ok()?;
+        let resume = self.guest.command("dmsetup").arg("resume");
+        let resume = resume.args(["--noflush", "--nolockfs"]);
+        resume.arg(&self.path).ok()?;
+        Ok(())
+    }
+
+    fn table(&self, well: bool) -> Result<String> {
+        let (disk, bytes) = self.below.as_ref().context("nothing below it")?;
+        let (disk, sectors) = (disk.display(), bytes / 512);
+        Ok(match well {
+            true => format!("0 {sectors} linear {disk} 0"),
+            // Up for no time, down for an hour.
+            false => format!("0 {sectors} flakey {disk} 0 0 3600 1 error_writes"),
+        })
     }
 
     /// So many bytes of each of several devices, from some offset of each, one behind the other.

@@ -2,9 +2,11 @@
 
 //! What happens to the workers.
 
+use std::fs;
+use std::io::Read;
 use std::time::Duration;
 
-use abuse::{Operation, Reconnect, Selection};
+use abuse::{Device, NewDevice, Operation, Reconnect, Registry, Selection, Setup};
 use anyhow::{bail, ensure, Result};
 use nix::errno::Errno;
 
@@ -13,7 +15,7 @@ use super::hog::Hog;
 use super::random::Random;
 use super::round::{Round, ROOM};
 use super::Tally;
-use crate::kit::{Answer, Disk, Guest, Process, PATIENCE};
+use crate::kit::{Answer, Disk, Fio, Guest, Pending, Process, PATIENCE};
 
 /// One trouble, and all its numbers. Workers are named by any number, of which the remainder by how
 /// many there are then counts.
@@ -34,8 +36,10 @@ pub enum Trouble {
     Requeue { older: Option<Duration> },
     /// RECONNECT.
     Reconnect,
-    /// One worker after the other ends in peace and is replaced.
+    /// One worker after the other ends in peace and is replaced: by the supervisor, if there is one.
     Roll,
+    /// Another disk is set up, and reset under load.
+    Reset { time: Duration },
     /// SIGKILL for the supervisor, perhaps for a worker too that nobody looks after, and a new one.
     KillSupervisor { away: Duration, orphan: Option<u64> },
     /// A process takes requests and dies with them, so much later.
@@ -47,6 +51,8 @@ pub enum Trouble {
     /// The disk becomes so many bytes larger than its clients know of, if its store has room; else
     /// RECONNECT.
     Resize { more: u64 },
+    /// Another device is added, gets a disk, which somebody tries to read, and is removed so much later.
+    Neighbour { time: Duration },
 }
 
 impl Trouble {
@@ -61,22 +67,24 @@ impl Trouble {
                 worker,
                 away: short,
             },
-            30..37 => Trouble::KillAll { away: short },
-            37..52 => Trouble::Stop {
+            30..36 => Trouble::KillAll { away: short },
+            36..48 => Trouble::Stop {
                 worker,
                 time: long,
                 reconnect: random.percent(30),
                 kill: random.percent(40),
             },
-            52..60 => Trouble::Requeue {
+            48..53 => Trouble::Requeue {
                 older: random.percent(50).then_some(short),
             },
-            60..63 => Trouble::Reconnect,
-            63..66 => Trouble::Resize {
+            53..55 => Trouble::Neighbour { time: short },
+            55..58 => Trouble::Reconnect,
+            58..61 => Trouble::Resize {
                 more: random.within(0..=ROOM >> 16) << 16,
             },
-            66..70 => Trouble::Roll,
-            70..78 => Trouble::KillSupervisor {
+            61..66 => Trouble::Roll,
+            66..69 => Trouble::Reset { time: short },
+            69..78 => Trouble::KillSupervisor {
                 away: short,
                 orphan: random.percent(50).then_some(worker),
             },
@@ -155,6 +163,8 @@ impl<'a, 'g> Stage<'a, 'g> {
             }
             Trouble::Reconnect | Trouble::Resize { .. } => self.reconnect()?,
             Trouble::Roll => self.roll()?,
+            Trouble::Neighbour { time } => self.neighbour(time)?,
+            Trouble::Reset { time } => self.reset(time)?,
             Trouble::KillSupervisor { away, orphan } => {
                 if self.crew.kill_supervisor()? {
                     self.tally.supervisor_kills += 1;
@@ -237,10 +247,28 @@ impl<'a, 'g> Stage<'a, 'g> {
     }
 
     fn roll(&mut self) -> Result<()> {
+        if let Some(rolled) = self.crew.restart()? {
+            self.tally.rolled += rolled;
+            return Ok(());
+        }
         for pid in self.crew.pids() {
             self.tally.rolled += u64::from(self.crew.end(pid)?);
             self.crew.fill()?;
         }
+        Ok(())
+    }
+
+    fn reset(&mut self, time: Duration) -> Result<()> {
+        let other = self.guest.disk("size=4M")?;
+        let server = other.serve("ram:another")?;
+        let load = Fio::under_way(self.guest, &other, "rw=randrw")?;
+        self.wait(time);
+        other.device().reset(true, Some(PATIENCE))?;
+        let report = load.report()?;
+        ensure!(report.errors > 0, "nobody felt the reset: {report:?}");
+        let status = server.finish(PATIENCE)?.status;
+        ensure!(status.code() == Some(3), "a worker of it: {status}");
+        self.tally.resets += 1;
         Ok(())
     }
 
@@ -281,9 +309,26 @@ impl<'a, 'g> Stage<'a, 'g> {
         Ok(())
     }
 
+    fn neighbour(&mut self, time: Duration) -> Result<()> {
+        let registry = Registry::open()?;
+        let added = registry.add(&NewDevice::default())?;
+        let device = Device::open(added.number.to_string())?;
+        device.setup(&Setup::new(1 << 20))?;
+        let path = device.disk_path();
+        let reader = Pending::start("a read of a disk that goes", move || {
+            fs::File::open(path).and_then(|mut disk| disk.read_exact(&mut [0; 512]))
+        });
+        self.wait(time);
+        registry.remove(added.number, Some(added.sequence), true, Some(PATIENCE))?;
+        let read = reader.finish(PATIENCE)?;
+        ensure!(read.is_err(), "a disk that nobody served was read");
+        self.tally.neighbours += 1;
+        Ok(())
+    }
+
     fn hog(&mut self, hog: Hog, time: Duration) -> Result<()> {
         *match hog {
-            Hog::Memory(_) => &mut self.tally.pressures,
+            Hog::Memory(_) | Hog::Pages(_) => &mut self.tally.pressures,
             Hog::Processors(_) => &mut self.tally.starvations,
         } += 1;
         let program = std::env::current_exe()?;
@@ -318,6 +363,6 @@ mod tests {
         for _ in 0..500 {
             kinds.insert(std::mem::discriminant(&Trouble::draw(&mut random).1));
         }
-        assert_eq!(kinds.len(), 11);
+        assert_eq!(kinds.len(), 12);
     }
 }
