@@ -28,14 +28,14 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         file.write(BYTES / 2, &[1; 4096])?;
 
         stuck.hold()?;
-        // A buffered write waits for nothing; a read of what nobody has read or written does.
+        // A buffered write waits until it is durable, and a read for what nobody has read or written.
         let writes: Vec<_> = (0..MANY)
             .map(|n| file.start_write(n as u64 * 65536, vec![n as u8 + 1; 65536]))
             .collect();
         let reads: Vec<_> = (1..=MANY)
             .map(|n| file.start_read(BYTES / 2 + n as u64 * 65536, 4096))
             .collect();
-        let under_way = if direct { 2 * MANY } else { MANY } as u32;
+        let under_way = 2 * MANY as u32;
         disk.wait_status("forwards under way", |status| {
             status.forwarding == under_way && status.taken + status.queued == 0
         })?;
