@@ -5,6 +5,7 @@
 //! | Phase | Event | Next phase | To the slots |
 //! |---|---|---|---|
 //! | Running | terminate | Ending | Drain |
+//! | Running | the disk is about to be taken down | Running, retiring | |
 //! | Running | a slot says that the device is reset or gone | Ending | Drain |
 //! | Ending | terminate | Ending | Kill |
 //! | Ending | every slot is at rest, or patience is over | finished | |
@@ -74,6 +75,8 @@ pub struct Group {
     pub(crate) slots: Vec<Slot>,
     pub(crate) rolling: Rolling,
     phase: Phase,
+    /// The operator wants the end, and first that of the disk.
+    retiring: bool,
     /// Since when the device has been failed, and whether its I/O was made to fail.
     failed: Option<Time>,
     io_fails: bool,
@@ -87,6 +90,7 @@ impl Group {
             slots: roles.iter().map(|role| Slot::new(*role)).collect(),
             rolling: Rolling::default(),
             phase: Phase::Running,
+            retiring: false,
             failed: None,
             io_fails: false,
         }
@@ -146,8 +150,20 @@ impl Group {
         slots.filter(|slot| which(slot)).count()
     }
 
+    /// The end of the disk is what the operator wants, and the workers' end of it that of all.
+    pub fn retire(&mut self) {
+        self.retiring = true;
+    }
+
     /// What the device as a whole is.
     pub fn health(&self) -> Health {
+        match self.retiring {
+            true => Health::Ending,
+            false => self.service(),
+        }
+    }
+
+    fn service(&self) -> Health {
         let lost = self.count(Role::Active, |slot| {
             matches!(slot.state(), State::GaveUp(_) | State::Wedged(_))
         });
@@ -235,7 +251,7 @@ impl Group {
     /// Has I/O fail when the device has been failed for long enough, and wait again
     /// when somebody is to serve it after all.
     fn judge(&mut self, now: Time) -> Option<(usize, Action)> {
-        if self.health() == Health::Failed {
+        if self.service() == Health::Failed {
             self.failed.get_or_insert(now);
         } else {
             self.failed = None;
@@ -284,6 +300,10 @@ impl Group {
     }
 
     fn end(&mut self, ending: Ending, now: Time) -> Vec<(usize, Action)> {
+        let ending = match ending {
+            Ending::Reset if self.retiring => Ending::Asked,
+            other => other,
+        };
         self.phase = Phase::Ending {
             ending,
             patience: now + self.policy.drain_timeout + self.policy.kill_patience,

@@ -44,5 +44,6 @@ pub mod state;
 pub mod status;
 pub mod supervise;
 mod sys;
+mod take_down;
 pub mod terms;
 pub mod unit;

@@ -9,6 +9,7 @@ use crate::config::Wanted;
 use crate::device::Device;
 use crate::exit::Failure;
 use crate::slots::Slots;
+use crate::terms::AtEnd;
 use crate::unit::Plan;
 use crate::{prepare, spawn};
 
@@ -22,6 +23,9 @@ pub trait Source {
 
     /// The complete command line of a worker.
     fn command(&self, wanted: &Wanted, device: &Self::Device) -> Vec<OsString>;
+
+    /// The command line that takes the disk down if nobody uses it; `None`: it stays.
+    fn take_down(&self, wanted: &Wanted, device: &Self::Device) -> Option<Vec<OsString>>;
 
     /// Sets the device up, if that was asked for and has not been done.
     fn set_up(&self, wanted: &Wanted, device: &Self::Device) -> Result<(), Failure>;
@@ -68,6 +72,7 @@ pub fn plan<S: Source>(
     Ok(Plan {
         name,
         command: source.command(wanted, device),
+        take_down: source.take_down(wanted, device),
         workers: wanted.terms.workers.into(),
         standby: wanted.terms.standby.into(),
         policy: wanted.terms.policy()?,
@@ -91,6 +96,22 @@ impl Source for Machine {
 
     fn command(&self, wanted: &Wanted, device: &abuse::Device) -> Vec<OsString> {
         spawn::with_control_node(&wanted.command, &device.control_path())
+    }
+
+    fn take_down(&self, wanted: &Wanted, device: &abuse::Device) -> Option<Vec<OsString>> {
+        // What nothing here says how to set up was somebody else's, and is not ours to reset.
+        if wanted.setup.is_empty() || wanted.terms.at_end == AtEnd::Keep {
+            return None;
+        }
+        let timeout = humantime::format_duration(*wanted.terms.drain_timeout);
+        let timeout = timeout.to_string().replace(' ', "");
+        Some(vec![
+            spawn::beside_us("abusectl").into(),
+            "reset".into(),
+            device.control_path().into(),
+            "--timeout".into(),
+            timeout.into(),
+        ])
     }
 
     fn set_up(&self, wanted: &Wanted, device: &abuse::Device) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -42,6 +42,15 @@ pub fn program_exists(program: &OsStr) -> bool {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| runs(&dir.join(program)))
+}
+
+/// A program of ours: the one that was installed beside this one, else the one on the path.
+pub fn beside_us(program: &str) -> PathBuf {
+    let us = std::env::current_exe().ok();
+    let beside = us.and_then(|us| Some(us.parent()?.join(program)));
+    beside
+        .filter(|path| program_exists(path.as_os_str()))
+        .unwrap_or_else(|| program.into())
 }
 
 /// Random numbers from the kernel: owner tokens nobody guesses or repeats.

@@ -179,7 +179,7 @@ impl<S: Source> Supervisor<S> {
     /// What is the same goes on; what is new starts; what is gone ends.
     fn change(&mut self, wanted: Vec<Wanted>) {
         for (old, unit) in &mut self.units {
-            if !wanted.iter().any(|new| new.device == old.device) && !unit.group.ending() {
+            if !wanted.iter().any(|new| new.device == old.device) && !unit.ending() {
                 unit.terminate();
             }
         }
@@ -194,7 +194,7 @@ impl<S: Source> Supervisor<S> {
                 }
                 continue;
             };
-            if *old == new || unit.group.ending() {
+            if *old == new || unit.ending() {
                 continue;
             }
             let name = unit.plan.name.clone();

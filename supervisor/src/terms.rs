@@ -86,6 +86,32 @@ pub struct Terms {
     #[arg(long, value_name = "TIME", default_value = "30s")]
     #[serde(deserialize_with = "text")]
     pub drain_timeout: humantime::Duration,
+
+    /// The disk at the end, if --setup can make it again and nobody uses it: reset, or keep
+    #[arg(long, value_name = "WHAT", default_value = "reset", value_parser = AtEnd::from_str)]
+    #[serde(deserialize_with = "text")]
+    pub at_end: AtEnd,
+}
+
+/// What becomes of a disk that nobody will serve and nobody uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtEnd {
+    /// It goes: whoever looked at it would wait.
+    Reset,
+    /// It stays, as one that is used does.
+    Keep,
+}
+
+impl FromStr for AtEnd {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AtEnd, String> {
+        match text {
+            "reset" => Ok(AtEnd::Reset),
+            "keep" => Ok(AtEnd::Keep),
+            _ => Err("needs reset or keep".into()),
+        }
+    }
 }
 
 impl Default for Terms {

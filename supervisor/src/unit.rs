@@ -3,6 +3,8 @@
 //! does what that says. Here is no policy.
 
 mod deeds;
+mod found;
+mod wishes;
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,9 +12,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::poll::PollFlags;
 
-use crate::control::{Answer, Control, Verb};
+use crate::control::Control;
 use crate::device::{Device, Look};
 use crate::group::{Finished, Group, Health};
 use crate::notify::{Inbox, Message};
@@ -23,6 +25,8 @@ use crate::slots::{Found, Slots};
 use crate::spawn::Random;
 use crate::state::{Event, Exit, Hang, State};
 use crate::status;
+use crate::take_down::TakeDown;
+use found::occupant;
 
 /// What to run, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub struct Plan {
     pub name: String,
     /// The worker's command line, complete.
     pub command: Vec<OsString>,
+    /// The command line that takes the disk down at the end, if that is to be tried.
+    pub take_down: Option<Vec<OsString>>,
     /// How many workers.
     pub workers: usize,
     /// How many more stand by.
@@ -93,6 +99,8 @@ pub struct Unit<D> {
     /// How the last worker of each slot ended.
     pub(crate) last_exit: Vec<Option<Exit>>,
     foreign: Foreign,
+    /// The disk is being taken down.
+    retiring: Option<TakeDown>,
 }
 
 /// Messages that came from no worker, to be told of now and then.
@@ -126,6 +134,7 @@ impl<D: Device> Unit<D> {
             served: false,
             last_exit: Vec::new(),
             foreign: Foreign::default(),
+            retiring: None,
         };
         let found = (0..used)
             .map(|slot| unit.find(slot))
@@ -151,61 +160,6 @@ impl<D: Device> Unit<D> {
         Ok(unit)
     }
 
-    /// Finds out who is in a slot.
-    fn find(&self, slot: usize) -> anyhow::Result<Found> {
-        let find = || {
-            let found = self.slots.find(slot);
-            found.with_context(|| format!("cannot read the record of slot {slot}"))
-        };
-        let mut found = find()?;
-        // A process that is just being born writes its pid within a moment.
-        for _ in 0..50 {
-            if !matches!(found, Found::Unknown) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-            found = find()?;
-        }
-        Ok(found)
-    }
-
-    /// What it means for a slot who is in it.
-    fn occupy(&mut self, slot: usize, found: Found) {
-        match found {
-            Found::Nobody => {}
-            // Whoever holds the lock keeps a spawn away until it ends.
-            Found::Unknown => log::warn!(
-                "{}/{slot}: an unknown process holds the slot's lock, and is left alone",
-                self.plan.name
-            ),
-            Found::Alive { .. } => {
-                let event = self.adopt(slot, found);
-                self.tell(slot, event);
-            }
-            Found::Died(worker) => self.tell(slot, Event::Orphan(worker)),
-        }
-    }
-
-    fn adopt(&mut self, slot: usize, found: Found) -> Event {
-        let Found::Alive {
-            worker,
-            pidfd,
-            ready,
-            parked,
-            beats,
-        } = found
-        else {
-            return Event::Blocked;
-        };
-        self.processes[slot] = Some(Process::adopted(pidfd));
-        Event::Adopt {
-            worker,
-            ready,
-            parked,
-            beats,
-        }
-    }
-
     /// A place for the process of every slot.
     fn make_room(&mut self) {
         let slots = self.group.slots().len();
@@ -218,77 +172,9 @@ impl<D: Device> Unit<D> {
         let alive = self.processes.iter().flatten();
         std::iter::once(self.inbox.as_fd())
             .chain(alive.filter_map(Process::watched))
+            .chain(self.retiring.iter().filter_map(TakeDown::watched))
             .map(|fd| (fd, false))
             .chain(self.control.watched())
-    }
-
-    /// Answers those who ask. What is not its own business, it asks `reload`.
-    pub(crate) fn answer(&mut self, has_file: bool, reload: &mut dyn FnMut() -> Answer) {
-        let mut wishes = Vec::new();
-        let look = self.device.look();
-        let mut status = status::device(&self.group, look, &self.last_exit, self.world.now());
-        status.device.clone_from(&self.plan.name);
-        status.has_file = has_file;
-        let ending = self.group.ending();
-        self.control.serve(|verb| match verb {
-            Verb::Status => Answer {
-                status: Some(status.clone()),
-                ..Answer::done()
-            },
-            Verb::Reload => reload(),
-            Verb::Restart | Verb::Drain if ending => Answer::refused("it is ending"),
-            Verb::Restart | Verb::Drain => {
-                // Who asks for the status next sees it.
-                status.restarting |= verb == Verb::Restart;
-                wishes.push(verb);
-                Answer::done()
-            }
-        });
-        for verb in wishes {
-            match verb {
-                Verb::Restart => self.restart(),
-                _ => self.terminate(),
-            }
-        }
-    }
-
-    /// Whether somebody asks.
-    pub(crate) fn is_asked(&self) -> bool {
-        let mut fds: Vec<PollFd<'_>> = self
-            .control
-            .watched()
-            .map(|(fd, write)| PollFd::new(fd, events(write)))
-            .collect();
-        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-    }
-
-    /// The operator changed what he wants: only what is different is touched.
-    pub(crate) fn change(&mut self, plan: Plan) {
-        let name = plan.name.clone();
-        let before = std::mem::replace(&mut self.plan, plan);
-        if before == self.plan {
-            return;
-        }
-        let now = self.world.now();
-        if before.policy != self.plan.policy {
-            log::info!("{name}: the terms changed, and hold from now on");
-            self.group.set_policy(self.plan.policy.clone());
-            self.next_look = self.plan.policy.request_timeout.map(|_| now);
-        }
-        let counts = |plan: &Plan| (plan.workers, plan.standby);
-        if counts(&before) != counts(&self.plan) {
-            let (workers, standby) = counts(&self.plan);
-            log::info!("{name}: {workers} workers and {standby} standbys from now on");
-            let actions = self.group.resize(workers, standby, now);
-            self.make_room();
-            self.perform(actions);
-        }
-        // Whether a worker beats is said to it when it starts.
-        let told = before.policy.heartbeat != self.plan.policy.heartbeat;
-        if before.command != self.plan.command || told {
-            log::info!("{name}: what its workers are started with changed");
-            self.restart();
-        }
     }
 
     /// When [`Unit::turn`] is due at the latest.
@@ -297,6 +183,7 @@ impl<D: Device> Unit<D> {
             .deadline()
             .into_iter()
             .chain(self.next_look)
+            .chain(self.retiring.as_ref().map(TakeDown::deadline))
             .min()
     }
 
@@ -309,6 +196,12 @@ impl<D: Device> Unit<D> {
             self.look(slot);
         }
         let now = self.world.now();
+        if let Some(taken) = self.retiring.as_mut().and_then(|it| it.outcome(now)) {
+            if let Some(take_down) = self.retiring.take() {
+                take_down.bury();
+            }
+            self.retired(&taken);
+        }
         if self.next_look.is_some_and(|at| now >= at) {
             self.look_at_ages(now);
         }
@@ -318,8 +211,16 @@ impl<D: Device> Unit<D> {
         Ok(())
     }
 
+    /// Whether the end was ordered.
+    pub(crate) fn ending(&self) -> bool {
+        self.retiring.is_some() || self.group.ending()
+    }
+
     /// Whether everything is over; says so.
     pub(crate) fn finished(&self) -> Option<Finished> {
+        if self.retiring.is_some() {
+            return None;
+        }
         let finished = self.group.finished(self.world.now())?;
         let name = &self.plan.name;
         for worker in &finished.left {
@@ -417,32 +318,6 @@ impl<D: Device> Unit<D> {
         }
     }
 
-    /// The operator wants the end.
-    pub(crate) fn terminate(&mut self) {
-        let name = &self.plan.name;
-        if self.group.ending() {
-            log::warn!("{name}: told to end a second time: workers are killed");
-        } else {
-            log::info!("{name}: told to end: workers finish what they have and leave");
-        }
-        let actions = self.group.terminate(self.world.now());
-        self.perform(actions);
-    }
-
-    /// The operator wants new workers.
-    pub(crate) fn restart(&mut self) {
-        log::info!("{}: rolling restart", self.plan.name);
-        let actions = self.group.restart(self.world.now());
-        self.perform(actions);
-    }
-
-    /// How it stands, to the log.
-    pub(crate) fn log_status(&self) {
-        for line in status::lines(&self.plan.name, &self.group, self.world.now()) {
-            log::info!("{line}");
-        }
-    }
-
     fn tell(&mut self, slot: usize, event: Event) {
         let (now, chance) = (self.world.now(), self.world.chance());
         let actions = self.group.step(slot, event, now, chance);
@@ -463,13 +338,5 @@ impl<D: Device> Unit<D> {
             self.shown = shown;
         }
         health
-    }
-}
-
-fn occupant(found: &Found) -> Occupant {
-    match found {
-        Found::Alive { parked: true, .. } => Occupant::Parked,
-        Found::Alive { .. } => Occupant::Serving,
-        Found::Nobody | Found::Died(_) | Found::Unknown => Occupant::Nobody,
     }
 }

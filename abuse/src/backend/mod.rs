@@ -46,26 +46,33 @@
 //!   [`flush`](Backend::flush) covers every write *any* worker of this disk completed before it
 //!   began, those of other threads and other processes too; a backend that cannot promise that
 //!   says [`alone`](Capabilities::alone).
-//! - **Synchronous.** When a method returns, or its process is dead, nothing of it reaches the
-//!   backing store any more. A backend that uses io_uring or AIO needs a disk set up with
-//!   `requeue_on_close` off and a lock of its own; see rule 2 in the documentation of the project.
+//! - **Nothing late.** When a method returns, or its process is dead, nothing of it reaches the backing
+//!   store any more. What is done by io_uring or AIO outlives its process: such a backend has to wait
+//!   for what the dead began, in [`fence`](Backend::fence), which a worker calls before it does one of
+//!   their requests again. [`File`] does so.
+//! - **Forwards.** A backend that only knows in which files the bytes are says so, and the driver
+//!   moves them itself: see [`Map`]. What has been sent there goes on whatever becomes of the worker.
 //! - **Errors are answers.** An error becomes the request's result (see [`Failure`]); a panic
 //!   becomes an I/O error, and the worker goes on.
 //!
 //! [`Failure`]: crate::Failure
 
 mod file;
+mod forward;
 mod null;
 mod ram;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transfer;
 
 use std::io;
 use std::os::unix::fs::FileExt;
 
 pub use file::{File, FileOptions};
+pub use forward::{Asked, Map, Mapped, Places};
 pub use null::Null;
-pub use ram::Ram;
+pub use ram::{Pages, Ram};
+pub use transfer::{Bytes, Transfer};
 
 /// What serves the requests of a disk. See the [module](self) for what it promises.
 ///
@@ -80,6 +87,27 @@ pub trait Backend: Send + Sync {
 
     /// Makes every write completed before on stable storage.
     fn flush(&self) -> io::Result<()>;
+
+    /// Does several at once, in any order; each has its `result` when this returns. Called instead of
+    /// `read` and `write` where the backend says [`together`](Capabilities::together).
+    fn transfer(&self, all: &mut [Transfer<'_>]) {
+        for one in all {
+            one.result = match &mut one.bytes {
+                Bytes::Into(into) => self.read(one.offset, into),
+                Bytes::From(from) => self.write(one.offset, from, one.durable),
+            };
+        }
+    }
+
+    /// The bytes of all requests that the calling thread will serve lie in here, until it says so of
+    /// other memory.
+    fn prepare(&self, _memory: &mut [u8]) {}
+
+    /// Waits until nothing of workers that are dead can reach the backing store any more. Called before
+    /// a request that changes something is done again, because whoever held it has died.
+    fn fence(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// What else the backend can do, and what it needs. Asked once, when serving begins.
     fn capabilities(&self) -> Capabilities {
@@ -100,6 +128,14 @@ pub trait Backend: Send + Sync {
     fn secure_erase(&self, _offset: u64, _length: u64) -> io::Result<()> {
         Err(unsupported())
     }
+
+    /// Says where the bytes of a request are, so that the driver moves, flushes or clears them there
+    /// itself. Asked of a backend with [`Capabilities::forward`], and then nothing else is. If no
+    /// place is named the backend has done what was asked, which of a read it cannot. One that does
+    /// nothing else is a [`Map`].
+    fn forward<'a>(&'a self, _asked: &Asked, _places: &mut Places<'a>) -> io::Result<()> {
+        Err(unsupported())
+    }
 }
 
 /// What a backend can do beyond reading, writing and flushing, and what it needs. A worker refuses
@@ -118,12 +154,18 @@ pub struct Capabilities {
     /// It waits for something, a medium or a network: take less at once, so that other workers have
     /// work, and complete more often.
     pub slow: bool,
+    /// It does several reads and writes faster together than one by one, in
+    /// [`transfer`](Backend::transfer).
+    pub together: bool,
     /// [`discard`](Backend::discard) works.
     pub discard: bool,
     /// [`write_zeroes`](Backend::write_zeroes) works.
     pub write_zeroes: bool,
     /// [`secure_erase`](Backend::secure_erase) works.
     pub secure_erase: bool,
+    /// It says where the bytes are and touches none: [`forward`](Backend::forward) is called, and
+    /// nothing else.
+    pub forward: bool,
 }
 
 fn unsupported() -> io::Error {
@@ -172,6 +214,18 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
         (**self).flush()
     }
 
+    fn transfer(&self, all: &mut [Transfer<'_>]) {
+        (**self).transfer(all)
+    }
+
+    fn prepare(&self, memory: &mut [u8]) {
+        (**self).prepare(memory)
+    }
+
+    fn fence(&self) -> io::Result<()> {
+        (**self).fence()
+    }
+
     fn capabilities(&self) -> Capabilities {
         (**self).capabilities()
     }
@@ -186,5 +240,9 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
 
     fn secure_erase(&self, offset: u64, length: u64) -> io::Result<()> {
         (**self).secure_erase(offset, length)
+    }
+
+    fn forward<'a>(&'a self, asked: &Asked, places: &mut Places<'a>) -> io::Result<()> {
+        (**self).forward(asked, places)
     }
 }

@@ -98,6 +98,19 @@ impl Arena {
         Some(unsafe { std::slice::from_raw_parts_mut(start, length) })
     }
 
+    /// All of it, to be written.
+    pub(crate) fn all_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the whole mapping, initialised since it is anonymous, and `self` is borrowed
+        // exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.bytes) }
+    }
+
+    /// Where the `length` bytes at `address` begin, or `None` when they are not all in here. For
+    /// [`Desk`](super::Desk), which knows to whom they belong.
+    pub(super) fn pointer(&self, address: u64, length: usize) -> Option<*mut u8> {
+        self.place(address, length)
+    }
+
     /// Pointer to `address`, if `length` bytes from there lie in the mapping.
     fn place(&self, address: u64, length: usize) -> Option<*mut u8> {
         let offset = usize::try_from(address.checked_sub(self.address())?).ok()?;

@@ -9,7 +9,7 @@
 use std::thread;
 
 use abuse::backend::{File, FileOptions, Null, Ram};
-use abuse::{notify, Backend, Device, Setup, Standby, State, Stop, Worker};
+use abuse::{notify, Backend, Device, Setup, Standby, State, Status, Stop, Worker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -29,6 +29,9 @@ pub struct Args {
     /// Where the bytes are; see below
     #[arg(long, value_name = "BACKEND", value_parser = backend::backend)]
     backend: Spec,
+    /// Have the driver move the data between the disk and the file itself, without a copy
+    #[arg(long)]
+    forward: bool,
     /// Set the device up first when it is not; the keys of 'abusectl setup'
     #[arg(long, value_name = "KEYS", value_parser = setup_keys)]
     setup: Option<Box<Setup>>,
@@ -38,6 +41,12 @@ pub struct Args {
     /// Take up to N requests at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: Option<u16>,
+    /// Keep each thread to the processors of one of the disk's hardware queues, in turn
+    #[arg(long)]
+    pin: bool,
+    /// Look for requests N times before sleeping; only with a processor of its own (try 300)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    spin: Option<u32>,
     /// Log to syslog instead of stderr
     #[arg(long)]
     syslog: bool,
@@ -53,7 +62,12 @@ Backends:
   file:PATH[,OPTION…]     a file or a block device
      direct               past the page cache (default where it works)
      buffered             through the page cache
+     io_uring             reads and writes of a batch under way together
      create[,size=SIZE]   make the file, sparse, or grow it to the disk's size or SIZE
+
+With --forward the worker only says where in the file a request belongs, and the driver moves the
+data between the disk and the file itself: what is under way goes on when the worker dies. It is for
+'file' alone, and not for a file that lies on the disk itself.
 
 Signals: TERM or INT finishes what was taken and ends; the second one ends at once.
 Environment: ABUSE_OWNER, the owner token; ABUSE_STANDBY, the pipe it waits on before it serves;
@@ -88,7 +102,10 @@ fn serve(args: &Args) -> Result<(), Failure> {
     let Some(setup) = &status.setup else {
         return Err(choose::not_set_up(&device));
     };
-    let backend = open(&args.backend, setup)?;
+    if args.forward {
+        check_forward(&args.backend, &status)?;
+    }
+    let backend = open(args, &device, setup)?;
 
     let (disk, spec) = (
         device.disk_path().display().to_string(),
@@ -101,6 +118,7 @@ fn serve(args: &Args) -> Result<(), Failure> {
     if let Some(batch) = args.batch {
         worker = worker.batch(batch.into());
     }
+    worker = worker.pin(args.pin).spin(args.spin.unwrap_or(0));
     let does = match Standby::from_environment()? {
         Some(standby) => {
             worker = worker.standby(standby);
@@ -130,8 +148,12 @@ fn serve(args: &Args) -> Result<(), Failure> {
         }
         _ => error.into(),
     })?;
+    let helped = match served.helped {
+        0 => String::new(),
+        helped => format!(", {helped} of them by a thread that had not taken them"),
+    };
     log::info!(
-        "{name}: stopped, {} served",
+        "{name}: stopped, {} served{helped}",
         human::count(served.completed, "request")
     );
     Ok(())
@@ -156,19 +178,27 @@ fn set_up_if_empty(device: &Device, setup: &Setup) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open(spec: &Spec, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
+fn open(args: &Args, device: &Device, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
+    let spec = &args.backend;
     Ok(match spec {
         Spec::Null => Box::new(Null),
-        Spec::Ram { name } => Box::new(Ram::for_disk(name, setup)?),
+        Spec::Ram { name } => {
+            let ram = Ram::for_disk(name, setup)?;
+            log::info!("ram:{name} consists of {}", ram.pages());
+            Box::new(ram)
+        }
         Spec::File {
             path,
             buffered,
             create,
             size,
+            io_uring,
         } => {
             let mut options = FileOptions::for_disk(setup);
             options.buffered = *buffered;
             options.create = *create;
+            options.io_uring = *io_uring;
+            options.forward = args.forward;
             if let Some(size) = size {
                 if *size < setup.bytes {
                     return Err(too_small(spec, *size, setup));
@@ -183,9 +213,42 @@ fn open(spec: &Spec, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
                     error.hint().unwrap_or("check the path and its permissions"),
                 )),
             })?;
+            if args.forward && file.is_on(&device.disk_path()) {
+                let what = format!(
+                    "--forward: {} is the disk itself, or lies on it",
+                    path.display()
+                );
+                return Err(Failure::new(Code::Failed, what).hint("Choose a file elsewhere."));
+            }
             Box::new(file)
         }
     })
+}
+
+/// What is certain to be refused is refused now, and not with every request.
+fn check_forward(spec: &Spec, status: &Status) -> Result<(), Failure> {
+    let refuse = |why: String| Failure::new(Code::Failed, format!("--forward: {why}"));
+    match spec {
+        Spec::File { io_uring: true, .. } => {
+            let why = "io_uring moves nothing where the driver moves everything";
+            return Err(refuse(why.into()).hint("Leave one of them out."));
+        }
+        Spec::File { .. } => {}
+        Spec::Null | Spec::Ram { .. } => {
+            return Err(
+                refuse(format!("{spec} is no file that the driver could use"))
+                    .hint("Use a file or a block device, or leave --forward out."),
+            );
+        }
+    }
+    if status.abi_features & abuse::abi::ABI_FORWARD == 0 {
+        let version = &status.driver_version;
+        return Err(
+            refuse(format!("the driver ({version}) does not move data itself"))
+                .hint("Load a newer one, or leave --forward out."),
+        );
+    }
+    Ok(())
 }
 
 fn too_small(spec: &Spec, bytes: u64, setup: &Setup) -> Failure {

@@ -21,6 +21,7 @@ use abuse_supervisor::logging;
 use abuse_supervisor::source::{self, Source};
 use abuse_supervisor::state::Answer;
 use abuse_supervisor::supervise::Supervisor;
+use abuse_supervisor::terms::AtEnd;
 use clap::Parser;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
@@ -138,6 +139,12 @@ impl Source for Scenery {
 
     fn command(&self, wanted: &Wanted, _device: &Notes) -> Vec<OsString> {
         wanted.command.clone()
+    }
+
+    /// With a set-up: a program `take-down` in the scene's directory.
+    fn take_down(&self, wanted: &Wanted, _device: &Notes) -> Option<Vec<OsString>> {
+        let keeps = wanted.setup.is_empty() || wanted.terms.at_end == AtEnd::Keep;
+        (!keeps).then(|| vec![self.notes.join("take-down").into()])
     }
 
     fn set_up(&self, _wanted: &Wanted, _device: &Notes) -> Result<(), Failure> {

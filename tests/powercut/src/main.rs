@@ -4,6 +4,7 @@
 //! machines whose power really goes. `tests/powercut/run` and `tests/powercut/guests` use it.
 
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -225,7 +226,10 @@ fn run(verb: Verb) -> Result<bool> {
                 buffered: true,
                 ..FileOptions::for_disk(&setup)
             };
-            let liar = Liar(File::open(file, &options)?);
+            let liar = Liar {
+                file: File::open(&file, &options)?,
+                cached: std::fs::OpenOptions::new().write(true).open(&file)?,
+            };
             Worker::new(device).run(liar)?;
             Ok(true)
         }
@@ -272,16 +276,19 @@ fn verify(place: &std::path::Path, seed: u64, heard: &std::path::Path) -> Result
     Ok(good)
 }
 
-/// A file whose flushes are not done.
-struct Liar(File);
+/// A file whose flushes are not done, and whose writes stay in the page cache.
+struct Liar {
+    file: File,
+    cached: std::fs::File,
+}
 
 impl Backend for Liar {
     fn read(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
-        self.0.read(offset, buf)
+        self.file.read(offset, buf)
     }
 
     fn write(&self, offset: u64, buf: &[u8], _durable: bool) -> std::io::Result<()> {
-        self.0.write(offset, buf, false)
+        self.cached.write_all_at(buf, offset)
     }
 
     fn flush(&self) -> std::io::Result<()> {
@@ -292,7 +299,7 @@ impl Backend for Liar {
         Capabilities {
             discard: false,
             write_zeroes: false,
-            ..self.0.capabilities()
+            ..self.file.capabilities()
         }
     }
 }

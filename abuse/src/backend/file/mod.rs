@@ -4,7 +4,10 @@
 
 mod able;
 mod align;
+mod fence;
+mod forward;
 mod open;
+mod rings;
 
 use std::fs;
 use std::io;
@@ -15,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{fallocate, FallocateFlags};
 
-use super::{Backend, Capabilities};
+use super::{Asked, Backend, Bytes, Capabilities, Places, Transfer};
 use crate::error::Result;
 use crate::sys::file::{block_discard, block_erase, block_zero, write_durable};
 pub use open::FileOptions;
@@ -23,8 +26,10 @@ pub use open::FileOptions;
 /// A file or a block device.
 ///
 /// It is read and written past the page cache (O_DIRECT) wherever its file system can: a write that
-/// fails then fails here and now. Through the page cache an error shows up in one fdatasync only,
-/// and if the worker that saw it dies before it could say so, its successor never learns of it.
+/// fails then fails here and now. Through the page cache an error would show up in one fdatasync only,
+/// and if the worker that saw it died before it could say so, its successor would never learn of it. So
+/// there every change is made durable before it is completed, which is slow: what is lost then was never
+/// completed, and is done again.
 ///
 /// ```
 /// use abuse::backend::{Backend, File, FileOptions};
@@ -45,7 +50,10 @@ pub struct File {
     kind: Kind,
     access: Access,
     read_only: bool,
+    forward: bool,
     able: able::Able,
+    /// Reads and writes are under way together; and what says so to others.
+    rings: Option<rings::Rings>,
 }
 
 /// What stands behind the path.
@@ -60,10 +68,9 @@ enum Kind {
 enum Access {
     /// Past the page cache. Buffers must begin at multiples of `memory`.
     Direct { memory: usize },
-    /// Through the page cache. The lock is held by whoever makes something durable, and says
-    /// whether that ever failed: the kernel reports an error once and then takes the lost pages for
-    /// written, so from then on nothing here is durable any more.
-    Buffered { lost: Mutex<bool> },
+    /// Through the page cache, and durable at once. The lock is held by whoever makes something
+    /// durable: the kernel tells an error of this descriptor once, to whoever asks first.
+    Buffered { one: Mutex<()> },
 }
 
 impl File {
@@ -90,25 +97,49 @@ impl File {
         matches!(self.access, Access::Direct { .. })
     }
 
-    /// Runs what makes something durable, and remembers a failure where the kernel does not.
+    /// Whether reads and writes are under way together, by io_uring.
+    pub fn has_rings(&self) -> bool {
+        self.rings.is_some()
+    }
+
+    /// Does again by itself what could not be done whole together with others.
+    fn finish(&self, one: &mut Transfer<'_>) {
+        let count = one.count.take();
+        let done = match count {
+            Some(count) if count >= 0 => count as usize,
+            Some(error) if error != -libc::EAGAIN && error != -libc::EINTR => {
+                one.result = Err(io::Error::from_raw_os_error(-error));
+                return;
+            }
+            _ => 0,
+        };
+        let offset = one.offset + done as u64;
+        one.result = match &mut one.bytes {
+            _ if done == one.length => Ok(()),
+            Bytes::Into(into) => self.file.read_exact_at(&mut into[done..], offset),
+            Bytes::From(from) if one.durable => self.write_through(offset, &from[done..]),
+            Bytes::From(from) => self.file.write_all_at(&from[done..], offset),
+        };
+    }
+
+    /// Runs what makes something durable: through the page cache once more if it fails. The error may
+    /// be another worker's, who died with it, and of what was never completed; what is done anew
+    /// without an error is there.
     fn make_durable(&self, act: impl Fn() -> io::Result<()>) -> io::Result<()> {
-        let Access::Buffered { lost } = &self.access else {
+        let Access::Buffered { one } = &self.access else {
             return act();
         };
-        let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
-        if *lost {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
+        let _one = one.lock().unwrap_or_else(PoisonError::into_inner);
+        act().or_else(|_| act())
+    }
+
+    /// Runs a change that is on its way only when it returns, and through the page cache waits for it:
+    /// what fails on the way is changed anew.
+    fn settle(&self, change: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        match self.is_direct() {
+            true => change(),
+            false => self.make_durable(|| change().and_then(|()| self.file.sync_data())),
         }
-        let result = act();
-        if let Err(error) = &result {
-            *lost = true;
-            log::error!(
-                "{}: written data were lost ({error}); every flush fails from now on, because the \
-                 kernel would report the next one as good",
-                self.path.display()
-            );
-        }
-        result
     }
 
     fn write_through(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
@@ -157,7 +188,7 @@ impl Backend for File {
                 self.write(offset, aligned, durable)
             });
         }
-        if durable {
+        if durable || !self.is_direct() {
             self.make_durable(|| self.write_through(offset, buf))
         } else {
             self.file.write_all_at(buf, offset)
@@ -172,11 +203,37 @@ impl Backend for File {
         self.make_durable(|| self.file.sync_data())
     }
 
+    fn transfer(&self, all: &mut [Transfer<'_>]) {
+        if let Some(rings) = &self.rings {
+            rings.run(all);
+        }
+        for one in all {
+            self.finish(one);
+        }
+    }
+
+    fn prepare(&self, memory: &mut [u8]) {
+        if let Some(rings) = &self.rings {
+            rings.add(&self.file, memory, &self.path);
+        }
+    }
+
+    fn fence(&self) -> io::Result<()> {
+        match self.read_only {
+            true => Ok(()),
+            false => fence::wait(&self.path, &self.file),
+        }
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             size_bytes: Some(self.bytes),
             read_only: self.read_only,
-            slow: true,
+            // Together they wait for the medium once, and take as much as they can; where they are
+            // forwarded it is the driver that waits.
+            slow: self.rings.is_none() && !self.forward,
+            together: self.rings.is_some() && !self.forward,
+            forward: self.forward,
             discard: self.able.discard,
             write_zeroes: !self.read_only,
             secure_erase: self.able.erase,
@@ -185,30 +242,32 @@ impl Backend for File {
     }
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
-        match self.kind {
+        self.settle(|| match self.kind {
             Kind::Regular => self.reshape(FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, length),
             Kind::Block => Ok(block_discard(&self.file, offset, length)?),
-        }
+        })
     }
 
     fn write_zeroes(&self, offset: u64, length: u64, may_unmap: bool) -> io::Result<()> {
-        let done = match (self.kind, may_unmap) {
-            // Of a block device, too: it may then unmap what it clears.
-            (_, true) => self.reshape(FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, length),
-            (Kind::Regular, false) => {
-                self.reshape(FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, length)
+        self.settle(|| {
+            let done = match (self.kind, may_unmap) {
+                // Of a block device, too: it may then unmap what it clears.
+                (_, true) => self.reshape(FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, length),
+                (Kind::Regular, false) => {
+                    self.reshape(FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, length)
+                }
+                (Kind::Block, false) => Ok(block_zero(&self.file, offset, length)?),
+            };
+            match (done, self.kind) {
+                (Err(error), Kind::Regular) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    super::write_zeroes(&self.file, offset, length)
+                }
+                (Err(error), Kind::Block) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    Ok(block_zero(&self.file, offset, length)?)
+                }
+                (other, _) => other,
             }
-            (Kind::Block, false) => Ok(block_zero(&self.file, offset, length)?),
-        };
-        match (done, self.kind) {
-            (Err(error), Kind::Regular) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                super::write_zeroes(&self.file, offset, length)
-            }
-            (Err(error), Kind::Block) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                Ok(block_zero(&self.file, offset, length)?)
-            }
-            (other, _) => other,
-        }
+        })
     }
 
     fn secure_erase(&self, offset: u64, length: u64) -> io::Result<()> {
@@ -218,10 +277,16 @@ impl Backend for File {
             Kind::Block => Ok(block_erase(&self.file, offset, length)?),
         }
     }
+
+    fn forward<'a>(&'a self, asked: &Asked, places: &mut Places<'a>) -> io::Result<()> {
+        self.place(asked, places)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::backend::tests::TempDir;
     use crate::Setup;
@@ -237,29 +302,38 @@ mod tests {
         (directory, file)
     }
 
-    fn broken() -> io::Result<()> {
-        Err(io::Error::from_raw_os_error(libc::EIO))
+    /// Fails so often, and counts how often it was asked.
+    fn fails(times: u32, asked: &Cell<u32>) -> impl Fn() -> io::Result<()> + '_ {
+        move || {
+            asked.set(asked.get() + 1);
+            match asked.get() <= times {
+                true => Err(io::Error::from_raw_os_error(libc::EIO)),
+                false => Ok(()),
+            }
+        }
     }
 
     #[test]
-    fn after_lost_data_no_buffered_flush_succeeds_any_more() {
+    fn an_error_that_may_be_anothers_is_told_when_it_comes_again() {
         let (_directory, file) = open(true);
+        for (times, calls, well) in [(0, 1, true), (1, 2, true), (2, 2, false)] {
+            let asked = Cell::new(0);
+            let done = file.make_durable(fails(times, &asked));
+            assert_eq!((done.is_ok(), asked.get()), (well, calls), "{times}");
+        }
         file.flush().unwrap();
-        assert!(file.make_durable(broken).is_err());
-        assert!(file.flush().is_err());
-        assert!(file.write(0, &[1; 4096], true).is_err());
-        // Nothing is promised for a plain write.
-        file.write(0, &[1; 4096], false).unwrap();
     }
 
     #[test]
-    fn with_direct_io_an_error_is_over_when_it_was_told() {
+    fn with_direct_io_an_error_is_told_at_once_and_over_then() {
         let (_directory, file) = open(false);
         if !file.is_direct() {
             eprintln!("skipped: {} has no direct I/O", file.path().display());
             return;
         }
-        assert!(file.make_durable(broken).is_err());
+        let asked = Cell::new(0);
+        assert!(file.make_durable(fails(1, &asked)).is_err());
+        assert_eq!(asked.get(), 1);
         file.flush().unwrap();
     }
 

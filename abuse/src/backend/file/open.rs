@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
@@ -11,9 +12,12 @@ use std::sync::Mutex;
 use nix::fcntl::{fcntl, FcntlArg, Flock, FlockArg, OFlag};
 
 use super::able::Able;
+use super::fence::Fence;
+use super::rings::Rings;
 use super::{align, Access, File, Kind};
 use crate::error::{Error, Result};
 use crate::sys::file::{direct_align, DirectAlign};
+use crate::sys::Ring;
 use crate::{abi, Setup};
 
 /// How to open a backing file. [`FileOptions::for_disk`] fills in what the disk says.
@@ -29,6 +33,11 @@ pub struct FileOptions {
     pub buffered: bool,
     /// Never write.
     pub read_only: bool,
+    /// Have reads and writes under way together, by io_uring; where that is not to be had they go one
+    /// by one, with a warning. Only past the page cache.
+    pub io_uring: bool,
+    /// Let the driver move the data, without a copy.
+    pub forward: bool,
 }
 
 impl FileOptions {
@@ -43,6 +52,8 @@ impl FileOptions {
             create: false,
             buffered: false,
             read_only: setup.read_only,
+            io_uring: false,
+            forward: false,
         }
     }
 }
@@ -72,17 +83,29 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<File> {
     let file = sized(path, file, kind, options)?;
     let bytes = size(&file).map_err(fail)?;
     let access = access(path, &file, options).map_err(fail)?;
+    let file = match access {
+        Access::Buffered { .. } if options.forward && !options.read_only => {
+            synchronous(&file).map_err(fail)?
+        }
+        _ => file,
+    };
     let able = match options.read_only {
         true => Able::default(),
         false => Able::of(&file, kind, bytes),
     };
+    let rings = match options.io_uring {
+        true => rings(path, &file, &access, options),
+        false => None,
+    };
     Ok(File {
+        rings,
         file,
         path: path.to_path_buf(),
         bytes,
         kind,
         access,
         read_only: options.read_only,
+        forward: options.forward,
         able,
     })
 }
@@ -163,16 +186,26 @@ fn access(path: &Path, file: &fs::File, options: &FileOptions) -> io::Result<Acc
     set_direct(file, false)?;
     if !options.read_only {
         log::warn!(
-            "{}: {}, so it goes through the page cache, where \"a fsync error must not vanish with \
-             the worker that saw it\" (rule 5) does not hold by itself: if a worker dies between a \
-             failed write-back and its answer, data may be lost without anybody knowing",
+            "{}: {}, so it goes through the page cache, and every write is made durable before it is \
+             completed, which is slow: an error of a later write-back could be lost with the worker \
+             that saw it",
             path.display(),
             reason.as_deref().unwrap_or("buffered I/O was asked for"),
         );
     }
     Ok(Access::Buffered {
-        lost: Mutex::new(false),
+        one: Mutex::default(),
     })
+}
+
+/// The same file, opened so that what anybody writes through it is durable when that is done: the
+/// driver, too, to which it is forwarded.
+fn synchronous(file: &fs::File) -> io::Result<fs::File> {
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_DSYNC)
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// The inner error is why direct I/O is not to be had.
@@ -213,6 +246,25 @@ fn try_direct(
         })),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => none(),
         Err(error) => Err(error),
+    }
+}
+
+/// Rings and what others know them by; `None`, and a warning, if one or the other cannot be had.
+fn rings(path: &Path, file: &fs::File, access: &Access, options: &FileOptions) -> Option<Rings> {
+    let fence = match access {
+        Access::Buffered { .. } => Err(io::Error::other("it goes through the page cache")),
+        // There is nothing to be late.
+        Access::Direct { .. } if options.read_only => Ok(None),
+        Access::Direct { .. } => Fence::raise(path, file).map(Some),
+    };
+    let rings = fence.and_then(|fence| Ring::new(file).map(|_| Rings::new(fence)));
+    match rings {
+        Ok(rings) => Some(rings),
+        Err(error) => {
+            let path = path.display();
+            log::warn!("{path}: no io_uring ({error}): reads and writes go one by one");
+            None
+        }
     }
 }
 

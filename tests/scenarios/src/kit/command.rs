@@ -300,6 +300,15 @@ pub fn where_it_stands(pid: u32) -> String {
     threads.collect::<Vec<_>>().join("\n")
 }
 
+/// The states of a process's threads: its first one may be over while another is not.
+pub fn states_of(pid: u32) -> Vec<char> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| state_in(&task.path().join("stat")))
+        .collect()
+}
+
 /// Whether it was killed with SIGKILL.
 pub fn was_killed(status: ExitStatus) -> bool {
     status.signal() == Some(Signal::SIGKILL as i32)

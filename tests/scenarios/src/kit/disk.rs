@@ -5,11 +5,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use abuse::{Device, OpCounts, Operation, Setup, Status};
+use abuse::{Device, OpCounts, Operation, Selection, Setup, Status};
 use anyhow::{ensure, Context, Result};
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
 
+use super::supervisor::Worker;
 use super::wait::{wait_for, wait_until, PATIENCE};
-use super::{Guest, Process, Puppet};
+use super::{command, Guest, Process, Puppet};
 
 /// A device that is set up. The guest resets it when the scenario is over.
 #[derive(Clone, Debug)]
@@ -108,6 +111,28 @@ impl<'g> Disk<'g> {
         self.wait_status(&format!("{queued} unclaimed requests"), |status| {
             status.queued == queued
         })
+    }
+
+    /// Stops a worker in the middle of writes: one that stands still and lives keeps those.
+    pub fn stop_amid_writes(&self, worker: &Worker) -> Result<()> {
+        loop {
+            self.wait_status("writes", |status| status.taken > 0)?;
+            command::stop(worker.pid)?;
+            match self.device.requeue(&Selection::owner(worker.token)) {
+                Err(error) if error.errno() == Some(Errno::EBUSY as i32) => return Ok(()),
+                Err(error) => return Err(error.into()),
+                Ok(_) => command::send(worker.pid, Signal::SIGCONT)?,
+            }
+        }
+    }
+
+    /// Waits until udev has read what it wanted, and nobody but the caller has the disk open.
+    pub fn wait_alone(&self) -> Result<()> {
+        super::udev::settle()?;
+        self.wait_status("nobody else to use the disk", |status| {
+            status.is_idle() && status.openers == 1
+        })?;
+        Ok(())
     }
 
     /// Waits until nothing is pending and nobody has the disk open.

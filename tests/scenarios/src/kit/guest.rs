@@ -151,6 +151,20 @@ impl Guest {
         Path::new(SCRATCH).join(name)
     }
 
+    /// A copy of a program of ours, as a file of its own in the place of any that was there, as an
+    /// upgrade has it.
+    pub fn install(&self, program: &str) -> Result<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let from = std::env::split_paths(&path)
+            .map(|directory| directory.join(program))
+            .find(|file| file.is_file())
+            .with_context(|| format!("{program} is not on the path"))?;
+        let (to, part) = (self.file(program), self.file(&format!("{program}.new")));
+        fs::copy(from, &part)?;
+        fs::rename(part, &to)?;
+        Ok(to)
+    }
+
     /// Gives the scenario so long, from now, instead of five minutes; longer where it is to do more
     /// ([`Guest::times`]).
     pub fn allow(&self, time: Duration) {

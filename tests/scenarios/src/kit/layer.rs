@@ -3,6 +3,7 @@
 //! Devices on top of disks: dm-crypt, LVM, md, loop.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -15,6 +16,8 @@ pub struct Layer<'g> {
     path: PathBuf,
     /// What takes it down, in order.
     down: Vec<Vec<String>>,
+    /// What it is a piece of, and how large, if device-mapper makes it so.
+    below: Option<(PathBuf, u64)>,
 }
 
 impl<'g> Layer<'g> {
@@ -24,6 +27,7 @@ impl<'g> Layer<'g> {
             guest,
             path: path.into(),
             down: down.iter().map(words).collect(),
+            below: None,
         }
     }
 
@@ -89,18 +93,80 @@ impl<'g> Layer<'g> {
     /// The same bytes, by device-mapper.
     pub fn linear(guest: &'g Guest, disk: &Path, bytes: u64) -> Result<Layer<'g>> {
         const NAME: &str = "abuse-linear";
-        let resume = ["dmsetup", "resume", NAME];
-        let down = ["dmsetup", "remove", "--retry", NAME];
-        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&resume, &down]);
-        let table = format!("0 {} linear {} 0", bytes / 512, disk.display());
+        // Nobody waits for udev, which may be held up.
+        let resume = ["dmsetup", "resume", "--noudevsync", NAME];
+        let down = ["dmsetup", "remove", "--noudevsync", "--retry", NAME];
+        let mut layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&resume, &down]);
+        layer.below = Some((disk.into(), bytes));
+        let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
+        create.arg(layer.table(true)?).ok()?;
+        Ok(layer)
+    }
+
+    /// One of [`Layer::linear`] fails writes and flushes from now on, those too that wait while it is
+    /// suspended, or does not any more.
+    pub fn fail_writes(&self, fail: bool) -> Result<()> {
+        let load = self.guest.command("dmsetup").arg("load").arg(&self.path);
+        load.arg("--table").arg(self.table(!fail)?).ok()?;
+        let resume = self.guest.command("dmsetup").arg("resume");
+        let resume = resume.args(["--noudevsync", "--noflush", "--nolockfs"]);
+        resume.arg(&self.path).ok()?;
+        Ok(())
+    }
+
+    fn table(&self, well: bool) -> Result<String> {
+        let (disk, bytes) = self.below.as_ref().context("nothing below it")?;
+        let (disk, sectors) = (disk.display(), bytes / 512);
+        Ok(match well {
+            true => format!("0 {sectors} linear {disk} 0"),
+            // Up for no time, down for an hour.
+            false => format!("0 {sectors} flakey {disk} 0 0 3600 1 error_writes"),
+        })
+    }
+
+    /// So many bytes of each of several devices, from some offset of each, one behind the other.
+    pub fn joined(guest: &'g Guest, parts: &[(&Path, u64)], bytes: u64) -> Result<Layer<'g>> {
+        const NAME: &str = "abuse-joined";
+        let down = ["dmsetup", "remove", "--noudevsync", "--retry", NAME];
+        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&down]);
+        let sectors = bytes / 512;
+        let mut table = String::new();
+        for (index, (device, offset)) in parts.iter().enumerate() {
+            let (at, device) = (index as u64 * sectors, device.display());
+            table += &format!("{at} {sectors} linear {device} {}\n", offset / 512);
+        }
         let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
         create.arg(table).ok()?;
         Ok(layer)
     }
 
+    /// The same bytes, with writes that take so long; reads do not.
+    pub fn slow(guest: &'g Guest, disk: &Path, bytes: u64, delay: Duration) -> Result<Layer<'g>> {
+        const NAME: &str = "abuse-slow";
+        guest.command("modprobe").arg("dm-delay").ok()?;
+        let down = ["dmsetup", "remove", "--noudevsync", "--retry", NAME];
+        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&down]);
+        let (sectors, disk) = (bytes / 512, disk.display());
+        let delay = delay.as_millis();
+        let table = format!("0 {sectors} delay {disk} 0 0 {disk} 0 {delay}");
+        let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
+        create.arg(table).ok()?;
+        Ok(layer)
+    }
+
+    /// A device whose every request fails.
+    pub fn broken(guest: &'g Guest, bytes: u64) -> Result<Layer<'g>> {
+        const NAME: &str = "abuse-broken";
+        let down = ["dmsetup", "remove", "--noudevsync", "--retry", NAME];
+        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&down]);
+        let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
+        create.arg(format!("0 {} error", bytes / 512)).ok()?;
+        Ok(layer)
+    }
+
     /// A device of device-mapper answers no request any more.
     pub fn suspend(&self) -> Result<()> {
-        let suspend = ["suspend", "--noflush", "--nolockfs"];
+        let suspend = ["suspend", "--noudevsync", "--noflush", "--nolockfs"];
         let command = self.guest.command("dmsetup").args(suspend);
         command.arg(&self.path).ok()?;
         Ok(())
@@ -108,7 +174,8 @@ impl<'g> Layer<'g> {
 
     /// It answers again.
     pub fn resume(&self) -> Result<()> {
-        let command = self.guest.command("dmsetup").arg("resume");
+        let resume = ["resume", "--noudevsync"];
+        let command = self.guest.command("dmsetup").args(resume);
         command.arg(&self.path).ok()?;
         Ok(())
     }

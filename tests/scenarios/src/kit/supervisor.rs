@@ -76,6 +76,7 @@ pub struct Failover {
 pub struct Supervisor<'g> {
     /// The process.
     pub process: Process,
+    guest: &'g Guest,
     disk: Disk<'g>,
     directory: Box<Path>,
     workers: usize,
@@ -90,6 +91,7 @@ pub struct Supervise<'g> {
     workers: usize,
     standby: usize,
     options: Vec<String>,
+    program: PathBuf,
     command: Vec<String>,
     notify: Option<PathBuf>,
 }
@@ -105,6 +107,7 @@ impl<'g> Supervise<'g> {
             workers,
             standby: 0,
             options: vec!["--stable-after=200ms".into()],
+            program: "abuse-supervisor".into(),
             command: command.split(' ').map(String::from).collect(),
             notify: None,
         }
@@ -113,6 +116,12 @@ impl<'g> Supervise<'g> {
     /// Another command line for the workers.
     pub fn command(mut self, words: &[&str]) -> Self {
         self.command = words.iter().map(|word| word.to_string()).collect();
+        self
+    }
+
+    /// Another `abuse-supervisor`.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.into();
         self
     }
 
@@ -139,7 +148,7 @@ impl<'g> Supervise<'g> {
         let directory = self.guest.file("run");
         let mut command = self
             .guest
-            .command("abuse-supervisor")
+            .command(&self.program)
             .args(["run", "--device", &self.disk.control()])
             .args(["--workers", &self.workers.to_string()])
             .args(["--standby", &self.standby.to_string()])
@@ -153,6 +162,7 @@ impl<'g> Supervise<'g> {
         }
         Ok(Supervisor {
             process: command.spawn()?,
+            guest: self.guest,
             disk: self.disk,
             directory: directory.into_boxed_path(),
             workers: self.workers,
@@ -285,6 +295,15 @@ impl Supervisor<'_> {
             replaced: replaced.context("a new worker")?,
             requeued: Counts::of(&self.disk)?.requeued - before.requeued,
         })
+    }
+
+    /// Has it replace every worker; returns when it has.
+    pub fn restart(&self) -> Result<()> {
+        let restart = self.guest.command("abuse-supervisor").arg("restart");
+        let restart = restart.arg("--runtime-dir").arg(&*self.directory);
+        let restart = restart.arg(self.disk.control()).within(PATIENCE * 2);
+        restart.ok()?;
+        Ok(())
     }
 
     /// SIGTERM, and an end with status 0 with nobody left.

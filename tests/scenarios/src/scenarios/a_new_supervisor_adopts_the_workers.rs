@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
 //! The supervisor is killed with SIGKILL under load, again and again: its workers go on, the next
-//! one adopts them and starts none twice, also where one died while nobody watched, and no request
-//! fails.
+//! one, perhaps of a program that was upgraded meanwhile, adopts them and starts none twice, also where
+//! one died while nobody watched, and no request fails.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,8 @@ use crate::kit::{servers_of, wait_until, Fio, Guest, Supervise, PATIENCE};
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let disk = guest.disk("size=64M")?;
     let backend = format!("file:{},create", guest.file("backing").display());
-    let start = || Supervise::new(guest, &disk, 2, &backend);
+    let program = guest.install("abuse-supervisor")?;
+    let start = || Supervise::new(guest, &disk, 2, &backend).program(&program);
     let mut supervisor = start().start()?;
     let job = ["rw=randwrite", "bs=4k", "iodepth=16", "size=8M"];
     for round in 0..4 {
@@ -35,6 +36,9 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
                 state_of(victim.pid).is_none_or(|state| state == 'Z')
             })?;
             expected.remove(&victim.pid);
+        }
+        if round > 1 {
+            guest.install("abuse-supervisor")?;
         }
         supervisor = start().start()?;
         let after = supervisor.workers();

@@ -5,12 +5,13 @@
 //! done by the standby. Where the operator does not want to wait for that, the disk is reset, and its
 //! I/O fails.
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 use nix::errno::Errno;
 
 use abuse::{Selection, State};
 
-use crate::kit::{refused, udev, Direct, Disk, Guest, Layer, Supervise, Supervisor, PATIENCE};
+use crate::kit::command::states_of;
+use crate::kit::{refused, Direct, Guest, Layer, Supervise, Supervisor, PATIENCE};
 
 const SIZE: u64 = 32 << 20;
 
@@ -31,11 +32,12 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     supervisor.wait_whole()?;
     let (stuck, standby) = (supervisor.workers()[0], supervisor.standbys()[0]);
     let file = Direct::open(disk.path())?;
-    nobody_looks(&disk)?;
+    // A read of udev's that hangs would be offered again, and prove nothing.
+    disk.wait_alone()?;
     layer.suspend()?;
     let mut write = file.start_write(4096, vec![7; 4096]);
     supervisor.wait_log("is STUCK in the kernel")?;
-    let states = states_of(stuck.pid)?;
+    let states = states_of(stuck.pid);
     ensure!(
         states.contains(&'D'),
         "no thread of it is stuck: {states:?}"
@@ -70,7 +72,7 @@ fn gives_up(mut supervisor: Supervisor<'_>, layer: &Layer<'_>) -> Result<()> {
     supervisor.wait_whole()?;
     let device = supervisor.disk().device().clone();
     let file = Direct::open(supervisor.disk().path())?;
-    nobody_looks(supervisor.disk())?;
+    supervisor.disk().wait_alone()?;
     layer.suspend()?;
     let write = file.start_write(0, vec![8; 4096]);
     supervisor.wait_log("the disk is reset")?;
@@ -82,23 +84,4 @@ fn gives_up(mut supervisor: Supervisor<'_>, layer: &Layer<'_>) -> Result<()> {
     ensure!(status.code() == Some(3), "{status}: {}", supervisor.log()?);
     ensure!(device.status()?.state != State::Live, "it was not reset");
     Ok(())
-}
-
-/// Waits until udev has read what it wanted: a read that hangs would be offered again, and prove nothing.
-fn nobody_looks(disk: &Disk<'_>) -> Result<()> {
-    udev::settle()?;
-    let idle = |status: &abuse::Status| status.is_idle() && status.openers == 1;
-    disk.wait_status("nobody else to use the disk", idle)?;
-    Ok(())
-}
-
-/// The states of a process's threads: its first one may be over while another is not.
-fn states_of(pid: u32) -> Result<Vec<char>> {
-    let mut states = Vec::new();
-    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let stat = std::fs::read_to_string(task?.path().join("stat"))?;
-        let (_, fields) = stat.rsplit_once(')').context("stat")?;
-        states.extend(fields.trim_start().chars().next());
-    }
-    Ok(states)
 }

@@ -17,13 +17,14 @@ pub struct Crew<'g> {
     disk: Disk<'g>,
     words: Vec<String>,
     places: usize,
+    standby: usize,
     kind: Kind<'g>,
 }
 
 enum Kind<'g> {
     /// Nobody looks after them but this program.
     Alone(Vec<Process>),
-    Supervised(Option<Supervisor<'g>>),
+    Supervised(Option<Box<Supervisor<'g>>>),
 }
 
 impl<'g> Crew<'g> {
@@ -48,12 +49,13 @@ impl<'g> Crew<'g> {
             disk: disk.clone(),
             words: words.split(' ').map(String::from).collect(),
             places: round.workers,
+            standby: round.standby,
             kind: Kind::Alone(Vec::new()),
         };
         if round.supervised {
             let mut supervisor = crew.supervise()?;
             supervisor.wait_ready()?;
-            crew.kind = Kind::Supervised(Some(supervisor));
+            crew.kind = Kind::Supervised(Some(Box::new(supervisor)));
         }
         crew.fill()?;
         let workers = u32::try_from(round.workers)?;
@@ -65,6 +67,7 @@ impl<'g> Crew<'g> {
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
         Supervise::new(self.guest, &self.disk, self.places, "")
             .command(&words)
+            .standby(self.standby)
             .option("--back-off=20ms..200ms")
             .spawn()
     }
@@ -153,11 +156,21 @@ impl<'g> Crew<'g> {
         Ok(true)
     }
 
+    /// Has a supervisor replace every worker; how many it replaced. `None`: there is none.
+    pub fn restart(&mut self) -> Result<Option<u64>> {
+        let Kind::Supervised(Some(supervisor)) = &mut self.kind else {
+            return Ok(None);
+        };
+        supervisor.wait_ready()?;
+        supervisor.restart()?;
+        Ok(Some((self.places + self.standby) as u64))
+    }
+
     /// A new one, if there is none.
     pub fn restore_supervisor(&mut self) -> Result<()> {
         if let Kind::Supervised(None) = self.kind {
             let supervisor = self.supervise()?;
-            self.kind = Kind::Supervised(Some(supervisor));
+            self.kind = Kind::Supervised(Some(Box::new(supervisor)));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 
 const PAGE: usize = 4096;
 
@@ -17,6 +17,9 @@ pub enum Hog {
     Memory(u64),
     /// All processors, with so many threads.
     Processors(u64),
+    /// So many MiB, which it looks at again and again; each time it has seen that all is what it
+    /// wrote, it says so in a line.
+    Pages(u64),
 }
 
 impl Hog {
@@ -25,6 +28,7 @@ impl Hog {
         let (what, amount) = match self {
             Hog::Memory(percent) => ("memory", percent),
             Hog::Processors(threads) => ("processors", threads),
+            Hog::Pages(mebibytes) => ("pages", mebibytes),
         };
         let time = time.as_millis();
         vec![
@@ -60,6 +64,7 @@ fn take(words: &[&str]) -> Result<()> {
     match what {
         "memory" => memory(amount, time),
         "processors" => processors(amount, time),
+        "pages" => pages(amount, time),
         _ => bail!("{what}: what is that?"),
     }
 }
@@ -82,6 +87,25 @@ fn memory(percent: u64, time: Duration) -> Result<()> {
     }
     thread::sleep(until.saturating_duration_since(Instant::now()));
     std::hint::black_box(&memory);
+    Ok(())
+}
+
+fn pages(mebibytes: u64, time: Duration) -> Result<()> {
+    let until = Instant::now() + time;
+    let bytes = usize::try_from(mebibytes << 20)?;
+    let mut memory = vec![0_u8; bytes];
+    let stamp = |page: usize| (page as u64 ^ 0x6162_7573_6520_7067).to_ne_bytes();
+    for (number, page) in memory.chunks_exact_mut(PAGE).enumerate() {
+        page[..8].copy_from_slice(&stamp(number));
+        page[PAGE - 8..].copy_from_slice(&stamp(!number));
+    }
+    while Instant::now() < until {
+        for (number, page) in std::hint::black_box(&memory).chunks_exact(PAGE).enumerate() {
+            let whole = page[..8] == stamp(number) && page[PAGE - 8..] == stamp(!number);
+            ensure!(whole, "page {number} is not what was written to it");
+        }
+        println!("all {mebibytes} MiB are there");
+    }
     Ok(())
 }
 

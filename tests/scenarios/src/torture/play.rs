@@ -2,6 +2,7 @@
 
 //! Playing a round.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use abuse::{Operation, Status};
@@ -12,7 +13,7 @@ use super::crew::Crew;
 use super::round::{Round, Store, Work};
 use super::trouble::{Stage, Trouble};
 use super::Tally;
-use crate::kit::{Disk, Fio, Guest, Load, PATIENCE};
+use crate::kit::{Disk, Fio, Guest, Load, Mount, PATIENCE};
 
 /// When a round is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,20 +45,30 @@ pub fn play(guest: &Guest, round: &Round, limit: Limit, tally: &mut Tally) -> Re
             let troubled = trouble(guest, round, &disk, &mut crew, &mut mine, over);
             troubled.and_then(|()| judge(clients, &mut mine))
         }
-        Work::Fio(jobs) => {
-            let mut load = Some(start(guest, round, &disk, jobs)?);
+        Work::Fio(jobs) | Work::Files(jobs) => {
+            let files = matches!(round.work, Work::Files(_));
+            let files = files.then(|| make_files(guest, &disk)).transpose()?;
+            let place = match &files {
+                Some(files) => files.path().join("data"),
+                None => disk.path(),
+            };
+            let mut load = Some(start(guest, round, &place, jobs)?);
             let mut done = Tally::default();
-            let over = || next(guest, round, &disk, jobs, until, &mut load, &mut done);
+            let over = || next(guest, round, &place, jobs, until, &mut load, &mut done);
             let troubled = trouble(guest, round, &disk, &mut crew, &mut mine, over);
             mine.add(&done);
-            troubled.and_then(|()| load.map_or(Ok(()), |load| verified(load, &mut mine)))
+            let troubled =
+                troubled.and_then(|()| load.map_or(Ok(()), |load| verified(load, &mut mine)));
+            match files {
+                Some(files) => troubled.and_then(|()| check_files(guest, &disk, files, &mut mine)),
+                None => troubled,
+            }
         }
     };
     let status = disk.status()?;
     count(&status, &mut mine);
     let played = played.and_then(|()| {
-        let trims = round.store == Store::File && matches!(round.work, Work::Fio(_));
-        ensure!(!trims || mine.discards > 0, "fio discarded nothing");
+        ensure!(!trims(round) || mine.discards > 0, "fio discarded nothing");
         Ok(())
     });
     if let Err(error) = played {
@@ -106,7 +117,7 @@ fn judge(clients: Clients, tally: &mut Tally) -> Result<()> {
     } = clients.finish(PATIENCE)?;
     tally.operations += operations;
     tally.errors += errors;
-    tally.violations += violations;
+    tally.mismatches += violations;
     for line in words.iter().skip(1) {
         println!("    {line}");
     }
@@ -118,9 +129,33 @@ fn judge(clients: Clients, tally: &mut Tally) -> Result<()> {
     }
 }
 
-/// fio on four parts of the disk at once.
-fn start(guest: &Guest, round: &Round, disk: &Disk<'_>, jobs: u16) -> Result<Load> {
-    let part = Round::BYTES / u64::from(jobs);
+/// A file system on the disk.
+fn make_files<'g>(guest: &'g Guest, disk: &Disk<'g>) -> Result<Mount<'g>> {
+    let mkfs = guest.command("mkfs.ext4").args(["-q", "-b", "4096"]);
+    mkfs.arg(disk.path()).ok()?;
+    guest.mount(disk.path())
+}
+
+/// Nothing is wrong with it.
+fn check_files(guest: &Guest, disk: &Disk<'_>, files: Mount<'_>, tally: &mut Tally) -> Result<()> {
+    files.unmount()?;
+    let check = guest.command("e2fsck").args(["-f", "-n"]);
+    check
+        .arg(disk.path())
+        .ok()
+        .inspect_err(|_| tally.mismatches += 1)?;
+    tally.checked += 1;
+    Ok(())
+}
+
+/// fio on four parts of the disk, or of a file on it, at once.
+fn start(guest: &Guest, round: &Round, place: &Path, jobs: u16) -> Result<Load> {
+    let room = match round.work {
+        // The file system has its own share, the journal above all.
+        Work::Files(_) => Round::BYTES / 4,
+        _ => Round::BYTES,
+    };
+    let part = room / u64::from(jobs);
     let mut options = vec![
         format!("bsrange={}-64k", round.block),
         format!("numjobs={jobs}"),
@@ -129,20 +164,24 @@ fn start(guest: &Guest, round: &Round, disk: &Disk<'_>, jobs: u16) -> Result<Loa
         format!("randseed={}", round.seed ^ round.number),
     ];
     options.extend(["iodepth=8", "verify_backlog=64", "loops=2"].map(String::from));
-    options.push(match round.store {
+    options.push(match trims(round) {
         // Each block is discarded before it is written.
-        Store::File => "rw=randtrimwrite".into(),
-        Store::Ram => "rw=randwrite".into(),
+        true => "rw=randtrimwrite".into(),
+        false => "rw=randwrite".into(),
     });
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    Fio::on(guest, disk.path(), &options).verify().start()
+    Fio::on(guest, place, &options).verify().start()
+}
+
+fn trims(round: &Round) -> bool {
+    round.store == Store::File && matches!(round.work, Work::Fio(_))
 }
 
 /// Whether it is over; if a job of fio's is, and time is left, the next one begins.
 fn next(
     guest: &Guest,
     round: &Round,
-    disk: &Disk<'_>,
+    place: &Path,
     jobs: u16,
     until: Instant,
     load: &mut Option<Load>,
@@ -159,7 +198,7 @@ fn next(
     if let Some(ended) = load.take() {
         verified(ended, tally)?;
     }
-    *load = Some(start(guest, round, disk, jobs)?);
+    *load = Some(start(guest, round, place, jobs)?);
     Ok(false)
 }
 
@@ -167,7 +206,7 @@ fn verified(load: Load, tally: &mut Tally) -> Result<()> {
     let report = load.report()?;
     tally.operations += report.reads + report.writes;
     match report.errno {
-        MISMATCH => tally.violations += report.errors,
+        MISMATCH => tally.mismatches += report.errors,
         _ => tally.errors += report.errors,
     }
     report.check()

@@ -31,6 +31,8 @@ pub enum Work {
     Register(u16),
     /// fio, with so many jobs.
     Fio(u16),
+    /// The same on ext4, which is checked at the end.
+    Files(u16),
 }
 
 /// The shape of one round.
@@ -44,6 +46,8 @@ pub struct Round {
     pub store: Store,
     /// Whether a supervisor looks after the workers.
     pub supervised: bool,
+    /// How many stand by, if one does.
+    pub standby: usize,
     /// How many there are.
     pub workers: usize,
     /// Threads of each.
@@ -71,7 +75,7 @@ impl Round {
     /// The round of this number.
     pub fn draw(seed: u64, number: u64) -> Round {
         let mut random = Random::new(seed, &[SHAPE, number]);
-        let fio = random.percent(25);
+        let fio = random.percent(30);
         let jobs = random.within(4..=10) as u16;
         Round {
             seed,
@@ -86,17 +90,18 @@ impl Round {
             depth: random.one_of(&[2, 16, 128]),
             max_kib: random.one_of(&[16, 128, 1024]),
             write_through: random.percent(25),
-            work: if fio {
-                Work::Fio(4)
-            } else {
-                Work::Register(jobs)
+            work: match (fio, random.percent(40)) {
+                (true, true) => Work::Files(4),
+                (true, false) => Work::Fio(4),
+                (false, _) => Work::Register(jobs),
             },
+            standby: random.below(2) as usize,
         }
     }
 
     /// The same round with jobs of ours.
     pub fn register(mut self) -> Round {
-        if let Work::Fio(jobs) = self.work {
+        if let Work::Fio(jobs) | Work::Files(jobs) = self.work {
             self.work = Work::Register(jobs);
         }
         self
@@ -154,13 +159,18 @@ impl fmt::Display for Round {
         let (work, jobs) = match self.work {
             Work::Register(jobs) => ("register", jobs),
             Work::Fio(jobs) => ("fio", jobs),
+            Work::Files(jobs) => ("fio on ext4", jobs),
+        };
+        let workers = match (self.supervised, self.standby) {
+            (false, _) => "workers",
+            (true, 0) => "supervised workers",
+            (true, _) => "supervised workers with a standby",
         };
         write!(
             f,
-            "{work}, {jobs} jobs, {store}, {} {}workers of {} threads taking {}, bs {}, {} x {}, \
+            "{work}, {jobs} jobs, {store}, {} {workers} of {} threads taking {}, bs {}, {} x {}, \
              up to {} KiB{}",
             self.workers,
-            if self.supervised { "supervised " } else { "" },
             self.threads,
             self.batch,
             self.block,
@@ -190,6 +200,11 @@ mod tests {
         assert!(rounds
             .iter()
             .any(|round| matches!(round.work, Work::Fio(_))));
+        assert!(rounds
+            .iter()
+            .any(|round| matches!(round.work, Work::Files(_))));
+        let standby = |round: &&Round| round.supervised && round.standby > 0;
+        assert!(rounds.iter().any(|round| standby(&round)));
         assert!(rounds.iter().any(|round| round.store == Store::Ram));
     }
 

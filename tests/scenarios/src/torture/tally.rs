@@ -50,6 +50,10 @@ tally! {
     rolled,
     /// Supervisors that got SIGKILL.
     supervisor_kills,
+    /// Other disks that were reset under load, and set up anew.
+    resets,
+    /// File systems that e2fsck found nothing wrong with.
+    checked,
     /// Processes that took requests and died with them.
     thefts,
     /// Late answers of those that were refused.
@@ -68,14 +72,14 @@ tally! {
     starvations,
     /// Operations that failed.
     errors,
-    /// What no disk could have done.
-    violations,
+    /// What no disk could have done: a wrong block, a file system that is not whole.
+    mismatches,
 }
 
 impl Tally {
     /// Whether nothing was wrong.
     pub fn is_clean(&self) -> bool {
-        self.errors + self.violations == 0
+        self.errors + self.mismatches == 0
     }
 }
 
@@ -88,13 +92,13 @@ mod tests {
         let mut all = Tally::default();
         let one = Tally {
             kills: 2,
-            violations: 1,
+            mismatches: 1,
             ..Tally::default()
         };
         all.add(&one);
         all.add(&one);
         assert!(!all.is_clean());
         assert!(all.to_string().contains(" kills=4 "));
-        assert!(all.to_string().ends_with(" errors=0 violations=2"));
+        assert!(all.to_string().ends_with(" errors=0 mismatches=2"));
     }
 }

@@ -15,7 +15,7 @@ use super::hog::Hog;
 use super::random::Random;
 use super::round::{Round, ROOM};
 use super::Tally;
-use crate::kit::{Answer, Disk, Guest, Pending, Process, PATIENCE};
+use crate::kit::{Answer, Disk, Fio, Guest, Pending, Process, PATIENCE};
 
 /// One trouble, and all its numbers. Workers are named by any number, of which the remainder by how
 /// many there are then counts.
@@ -36,8 +36,10 @@ pub enum Trouble {
     Requeue { older: Option<Duration> },
     /// RECONNECT.
     Reconnect,
-    /// One worker after the other ends in peace and is replaced.
+    /// One worker after the other ends in peace and is replaced: by the supervisor, if there is one.
     Roll,
+    /// Another disk is set up, and reset under load.
+    Reset { time: Duration },
     /// SIGKILL for the supervisor, perhaps for a worker too that nobody looks after, and a new one.
     KillSupervisor { away: Duration, orphan: Option<u64> },
     /// A process takes requests and dies with them, so much later.
@@ -65,23 +67,24 @@ impl Trouble {
                 worker,
                 away: short,
             },
-            30..37 => Trouble::KillAll { away: short },
-            37..52 => Trouble::Stop {
+            30..36 => Trouble::KillAll { away: short },
+            36..48 => Trouble::Stop {
                 worker,
                 time: long,
                 reconnect: random.percent(30),
                 kill: random.percent(40),
             },
-            52..57 => Trouble::Requeue {
+            48..53 => Trouble::Requeue {
                 older: random.percent(50).then_some(short),
             },
-            57..60 => Trouble::Neighbour { time: short },
-            60..63 => Trouble::Reconnect,
-            63..66 => Trouble::Resize {
+            53..55 => Trouble::Neighbour { time: short },
+            55..58 => Trouble::Reconnect,
+            58..61 => Trouble::Resize {
                 more: random.within(0..=ROOM >> 16) << 16,
             },
-            66..70 => Trouble::Roll,
-            70..78 => Trouble::KillSupervisor {
+            61..66 => Trouble::Roll,
+            66..69 => Trouble::Reset { time: short },
+            69..78 => Trouble::KillSupervisor {
                 away: short,
                 orphan: random.percent(50).then_some(worker),
             },
@@ -161,6 +164,7 @@ impl<'a, 'g> Stage<'a, 'g> {
             Trouble::Reconnect | Trouble::Resize { .. } => self.reconnect()?,
             Trouble::Roll => self.roll()?,
             Trouble::Neighbour { time } => self.neighbour(time)?,
+            Trouble::Reset { time } => self.reset(time)?,
             Trouble::KillSupervisor { away, orphan } => {
                 if self.crew.kill_supervisor()? {
                     self.tally.supervisor_kills += 1;
@@ -243,10 +247,28 @@ impl<'a, 'g> Stage<'a, 'g> {
     }
 
     fn roll(&mut self) -> Result<()> {
+        if let Some(rolled) = self.crew.restart()? {
+            self.tally.rolled += rolled;
+            return Ok(());
+        }
         for pid in self.crew.pids() {
             self.tally.rolled += u64::from(self.crew.end(pid)?);
             self.crew.fill()?;
         }
+        Ok(())
+    }
+
+    fn reset(&mut self, time: Duration) -> Result<()> {
+        let other = self.guest.disk("size=4M")?;
+        let server = other.serve("ram:another")?;
+        let load = Fio::under_way(self.guest, &other, "rw=randrw")?;
+        self.wait(time);
+        other.device().reset(true, Some(PATIENCE))?;
+        let report = load.report()?;
+        ensure!(report.errors > 0, "nobody felt the reset: {report:?}");
+        let status = server.finish(PATIENCE)?.status;
+        ensure!(status.code() == Some(3), "a worker of it: {status}");
+        self.tally.resets += 1;
         Ok(())
     }
 
@@ -306,7 +328,7 @@ impl<'a, 'g> Stage<'a, 'g> {
 
     fn hog(&mut self, hog: Hog, time: Duration) -> Result<()> {
         *match hog {
-            Hog::Memory(_) => &mut self.tally.pressures,
+            Hog::Memory(_) | Hog::Pages(_) => &mut self.tally.pressures,
             Hog::Processors(_) => &mut self.tally.starvations,
         } += 1;
         let program = std::env::current_exe()?;
