@@ -13,28 +13,28 @@ const HALF: u64 = 8 << 20;
 const BLOCK: usize = 4096;
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
-    // The first half of what the file backend sees can be made to wait, the second cannot.
+    // The second half of what the file backend sees can be made to wait, the first cannot.
     let below = guest.loop_device(&guest.file("below"), 2 * HALF)?;
-    let first = Layer::linear(guest, below.path(), HALF)?;
-    let both = Layer::joined(guest, &[(first.path(), 0), (below.path(), HALF)], HALF)?;
+    let second = Layer::linear(guest, below.path(), HALF)?;
+    let both = Layer::joined(guest, &[(below.path(), HALF), (second.path(), 0)], HALF)?;
     let disk = guest.disk("size=16M")?;
     let backend = format!("file:{}", both.path().display());
 
     let filler = disk.serve(&backend)?;
     let file = Direct::open(disk.path())?;
     for block in 0..7u8 {
-        file.write(HALF + u64::from(block) * BLOCK as u64, &[block + 1; BLOCK])?;
+        file.write(u64::from(block) * BLOCK as u64, &[block + 1; BLOCK])?;
     }
     filler.signal(Signal::SIGTERM)?;
     filler.finish(PATIENCE)?;
 
     let udev = guest.hold_udev()?;
-    first.suspend()?;
-    let stuck = file.start_read(0, BLOCK);
+    second.suspend()?;
+    let stuck = file.start_read(HALF, BLOCK);
     disk.wait_queued(1)?;
     let mut reads = Vec::new();
     for block in 0..7u64 {
-        reads.push(file.start_read(HALF + block * BLOCK as u64, BLOCK));
+        reads.push(file.start_read(block * BLOCK as u64, BLOCK));
     }
     disk.wait_queued(8)?;
     let server = disk.serve_with(&backend, &["--threads", "2", "--batch", "8"])?;
@@ -43,11 +43,11 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         ensure!(data == vec![block as u8 + 1; BLOCK], "another block");
     }
     let mut stuck = stuck;
-    ensure!(!stuck.is_over(), "the first half answered");
+    ensure!(!stuck.is_over(), "the second half answered");
     disk.wait_status("the first to be left", |status| status.taken == 1)?;
     // dmsetup waits for it.
     drop(udev);
-    first.resume()?;
+    second.resume()?;
     stuck.finish(PATIENCE)??;
 
     server.signal(Signal::SIGTERM)?;
