@@ -95,6 +95,21 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         },
     },
     Contender {
+        name: "forward",
+        module: "abuse",
+        what: "abuse, backend file on tmpfs, forwarded",
+        jobs: &[],
+        lane: Lane::Both,
+        start: |_| {
+            filled("/tmp/forward.img")?;
+            let backend = "file:/tmp/forward.img";
+            abuse(
+                11,
+                &["abusectl", "server", "--forward", "--backend", backend],
+            )
+        },
+    },
+    Contender {
         name: "copy-2w",
         module: "abuse",
         what: "as copy, with two workers on one queue",
