@@ -87,6 +87,11 @@ pub(crate) fn draw(title: &str, profile: &BTreeMap<String, f64>) -> String {
         boxed(&mut body, at, 1, cost * scale, name, cost, class);
         let mut rows = parts.remove(name).unwrap_or_default();
         rows.sort_by(|a, b| b.1.total_cmp(&a.1));
+        // What is too thin to be seen is one box.
+        let seen = rows.partition_point(|row| row.1 * scale >= 1.0);
+        let thin = sum(rows.get(seen..).unwrap_or_default());
+        rows.truncate(seen);
+        rows.push(("others", thin));
         let mut inside = at;
         for (name, cost) in rows {
             boxed(&mut body, inside, 2, cost * scale, name, cost, class);
