@@ -24,7 +24,7 @@ pub struct Crew<'g> {
 enum Kind<'g> {
     /// Nobody looks after them but this program.
     Alone(Vec<Process>),
-    Supervised(Option<Supervisor<'g>>),
+    Supervised(Option<Box<Supervisor<'g>>>),
 }
 
 impl<'g> Crew<'g> {
@@ -55,7 +55,7 @@ impl<'g> Crew<'g> {
         if round.supervised {
             let mut supervisor = crew.supervise()?;
             supervisor.wait_ready()?;
-            crew.kind = Kind::Supervised(Some(supervisor));
+            crew.kind = Kind::Supervised(Some(supervisor.into()));
         }
         crew.fill()?;
         let workers = u32::try_from(round.workers)?;
@@ -167,7 +167,7 @@ impl<'g> Crew<'g> {
     pub fn restore_supervisor(&mut self) -> Result<()> {
         if let Kind::Supervised(None) = self.kind {
             let supervisor = self.supervise()?;
-            self.kind = Kind::Supervised(Some(supervisor));
+            self.kind = Kind::Supervised(Some(supervisor.into()));
         }
         Ok(())
     }
