@@ -46,9 +46,10 @@
 //!   [`flush`](Backend::flush) covers every write *any* worker of this disk completed before it
 //!   began, those of other threads and other processes too; a backend that cannot promise that
 //!   says [`alone`](Capabilities::alone).
-//! - **Synchronous.** When a method returns, or its process is dead, nothing of it reaches the
-//!   backing store any more. A backend that uses io_uring or AIO needs a disk set up with
-//!   `requeue_on_close` off and a lock of its own; see rule 2 in the documentation of the project.
+//! - **Nothing late.** When a method returns, or its process is dead, nothing of it reaches the backing
+//!   store any more. What is done by io_uring or AIO outlives its process: such a backend has to wait
+//!   for what the dead began, in [`fence`](Backend::fence), which a worker calls before it does one of
+//!   their requests again. [`File`] does so.
 //! - **Errors are answers.** An error becomes the request's result (see [`Failure`]); a panic
 //!   becomes an I/O error, and the worker goes on.
 //!
@@ -59,13 +60,15 @@ mod null;
 mod ram;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transfer;
 
 use std::io;
 use std::os::unix::fs::FileExt;
 
 pub use file::{File, FileOptions};
 pub use null::Null;
-pub use ram::Ram;
+pub use ram::{Pages, Ram};
+pub use transfer::{Bytes, Transfer};
 
 /// What serves the requests of a disk. See the [module](self) for what it promises.
 ///
@@ -80,6 +83,27 @@ pub trait Backend: Send + Sync {
 
     /// Makes every write completed before on stable storage.
     fn flush(&self) -> io::Result<()>;
+
+    /// Does several at once, in any order; each has its `result` when this returns. Called instead of
+    /// `read` and `write` where the backend says [`together`](Capabilities::together).
+    fn transfer(&self, all: &mut [Transfer<'_>]) {
+        for one in all {
+            one.result = match &mut one.bytes {
+                Bytes::Into(into) => self.read(one.offset, into),
+                Bytes::From(from) => self.write(one.offset, from, one.durable),
+            };
+        }
+    }
+
+    /// The bytes of all requests that the calling thread will serve lie in here, until it says so of
+    /// other memory.
+    fn prepare(&self, _memory: &mut [u8]) {}
+
+    /// Waits until nothing of workers that are dead can reach the backing store any more. Called before
+    /// a request that changes something is done again, because whoever held it has died.
+    fn fence(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// What else the backend can do, and what it needs. Asked once, when serving begins.
     fn capabilities(&self) -> Capabilities {
@@ -118,6 +142,9 @@ pub struct Capabilities {
     /// It waits for something, a medium or a network: take less at once, so that other workers have
     /// work, and complete more often.
     pub slow: bool,
+    /// It does several reads and writes faster together than one by one, in
+    /// [`transfer`](Backend::transfer).
+    pub together: bool,
     /// [`discard`](Backend::discard) works.
     pub discard: bool,
     /// [`write_zeroes`](Backend::write_zeroes) works.
@@ -170,6 +197,18 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
 
     fn flush(&self) -> io::Result<()> {
         (**self).flush()
+    }
+
+    fn transfer(&self, all: &mut [Transfer<'_>]) {
+        (**self).transfer(all)
+    }
+
+    fn prepare(&self, memory: &mut [u8]) {
+        (**self).prepare(memory)
+    }
+
+    fn fence(&self) -> io::Result<()> {
+        (**self).fence()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -2,6 +2,7 @@
 
 //! A disk in memory that outlives its workers.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -17,12 +18,18 @@ use crate::sys::SharedMemory;
 use crate::Setup;
 
 const DIRECTORY: &str = "/dev/shm";
+/// Where hugetlbfs is, where it is.
+const HUGE_DIRECTORY: &str = "/dev/hugepages";
 
 /// Named shared memory: the file `/dev/shm/abuse-NAME`, which every worker of the disk maps.
 ///
 /// It lives until it is removed or the machine goes down, whatever happens to the workers. All of
 /// it is allocated when it is made, so that a machine short of memory refuses to make it instead of
 /// killing a worker later.
+///
+/// Where huge pages were set aside for whoever wants them, and are enough, it consists of these; it is
+/// then at `/dev/hugepages/abuse-NAME`, and what is in /dev/shm is empty. Elsewhere the kernel is asked
+/// to make huge pages of it. [`Ram::pages`] tells.
 ///
 /// For a disk that was set up with discard, what is discarded is given back to the machine. It
 /// cannot be promised again then: a write to such a place may end with "no space". Memory with holes
@@ -45,6 +52,51 @@ const DIRECTORY: &str = "/dev/shm";
 pub struct Ram {
     memory: Memory,
     bytes: u64,
+    pages: Pages,
+}
+
+/// What the memory consists of. Fewer and larger pages are found faster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// Huge pages of this size that were set aside (`vm.nr_hugepages`) for whoever asks for them.
+    Reserved(u64),
+    /// Small ones that the kernel has made huge ones of.
+    Transparent,
+    /// Small ones, and why.
+    Small(String),
+}
+
+impl fmt::Display for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pages::Reserved(bytes) => write!(f, "reserved huge pages of {} KiB", bytes >> 10),
+            Pages::Transparent => f.write_str("transparent huge pages"),
+            Pages::Small(reason) => write!(f, "small pages ({reason})"),
+        }
+    }
+}
+
+/// Where memory is made and found by name.
+#[derive(Clone, Copy)]
+pub(crate) struct Places<'a> {
+    pub(crate) shared: &'a Path,
+    pub(crate) huge: Option<&'a Path>,
+}
+
+impl<'a> From<&'a Path> for Places<'a> {
+    fn from(shared: &'a Path) -> Places<'a> {
+        Places { shared, huge: None }
+    }
+}
+
+impl Places<'static> {
+    fn usual() -> Places<'static> {
+        let huge = Path::new(HUGE_DIRECTORY);
+        Places {
+            shared: Path::new(DIRECTORY),
+            huge: is_huge(huge).then_some(huge),
+        }
+    }
 }
 
 enum Memory {
@@ -58,54 +110,51 @@ impl Ram {
     /// Opens the memory of this name, or makes it, all zeros and readable by its owner only. It
     /// must have exactly the size of the disk.
     pub fn open(name: &str, bytes: u64) -> Result<Ram> {
-        Ram::open_in(Path::new(DIRECTORY), name, bytes)
+        Ram::open_in(Places::usual(), name, bytes)
     }
 
     /// The same for a disk of this shape: with discard, if it was set up so.
     pub fn for_disk(name: &str, setup: &Setup) -> Result<Ram> {
-        Ram::with_holes_in(Path::new(DIRECTORY), name, setup.bytes, setup.discard)
+        Ram::with_holes_in(Places::usual(), name, setup.bytes, setup.discard)
     }
 
     /// Removes the memory of this name; workers that have it open keep it. `false`: there was none.
     pub fn remove(name: &str) -> Result<bool> {
-        Ram::remove_in(Path::new(DIRECTORY), name)
+        Ram::remove_in(Places::usual(), name)
     }
 
-    pub(super) fn open_in(directory: &Path, name: &str, bytes: u64) -> Result<Ram> {
-        Ram::with_holes_in(directory, name, bytes, false)
+    /// What it consists of.
+    pub fn pages(&self) -> &Pages {
+        &self.pages
     }
 
-    pub(super) fn with_holes_in(
-        directory: &Path,
+    pub(crate) fn open_in<'a>(
+        places: impl Into<Places<'a>>,
+        name: &str,
+        bytes: u64,
+    ) -> Result<Ram> {
+        Ram::with_holes_in(places, name, bytes, false)
+    }
+
+    pub(super) fn with_holes_in<'a>(
+        places: impl Into<Places<'a>>,
         name: &str,
         bytes: u64,
         holes: bool,
     ) -> Result<Ram> {
-        let path = path(directory, name)?;
+        let places = places.into();
+        let path = path(places.shared, name)?;
         let fail = |error: io::Error| Error::new(path.display(), "open", error);
         let refuse = |reason: String| Error::refused(path.display(), "open", reason);
         let length = match usize::try_from(bytes) {
             Ok(length) if length > 0 && i64::try_from(bytes).is_ok() => length,
             _ => return Err(refuse(format!("{bytes} bytes cannot be mapped"))),
         };
-        // The directory is everybody's: never follow a link, and trust nothing that is not ours.
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(fail)?;
+        let file = owned(&path)?;
         // Two workers that start together must not find each other's file half made.
         let file =
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| fail(errno.into()))?;
         let found = file.metadata().map_err(fail)?;
-        if !found.is_file() || found.uid() != geteuid().as_raw() {
-            return Err(refuse("it belongs to somebody else".into())
-                .with_hint("choose another name, or be the user it belongs to"));
-        }
         if found.len() != 0 && found.len() != bytes {
             return Err(refuse(format!(
                 "it has {} bytes and the disk has {bytes}",
@@ -115,6 +164,18 @@ impl Ram {
                 "choose another name, set the disk up with this size, or remove the memory",
             ));
         }
+        if found.len() == 0 && !holes {
+            if let Some(huge) = places.huge {
+                let huge = self::path(huge, name)?;
+                if let Some((memory, page)) = reserved(&huge, length)? {
+                    return Ok(Ram {
+                        memory: Memory::Whole(memory),
+                        bytes,
+                        pages: Pages::Reserved(page),
+                    });
+                }
+            }
+        }
         // Also when it is there already: mapping a file with holes is a SIGBUS to come. The length
         // is set when all of it was allocated.
         if found.len() == 0 || !holes {
@@ -123,22 +184,96 @@ impl Ram {
                     .with_hint("make room in /dev/shm (df /dev/shm), or choose a smaller disk")
             })?;
         }
-        let memory = if holes {
-            Memory::Holed(file.unlock().map_err(|(_, errno)| fail(errno.into()))?)
-        } else {
-            Memory::Whole(SharedMemory::map(&file, length).map_err(fail)?)
+        if holes {
+            return Ok(Ram {
+                memory: Memory::Holed(file.unlock().map_err(|(_, errno)| fail(errno.into()))?),
+                bytes,
+                pages: Pages::Small("what is discarded is given back".into()),
+            });
+        }
+        let memory = SharedMemory::map(&file, length).map_err(fail)?;
+        let pages = match memory.join_pages() {
+            Ok(()) => Pages::Transparent,
+            Err(errno) => Pages::Small(format!("no huge ones: {}", errno.desc())),
         };
-        Ok(Ram { memory, bytes })
+        Ok(Ram {
+            memory: Memory::Whole(memory),
+            bytes,
+            pages,
+        })
     }
 
-    pub(super) fn remove_in(directory: &Path, name: &str) -> Result<bool> {
-        let path = path(directory, name)?;
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::new(path.display(), "remove", error)),
+    pub(super) fn remove_in<'a>(places: impl Into<Places<'a>>, name: &str) -> Result<bool> {
+        let places = places.into();
+        let mut found = false;
+        for directory in places.huge.into_iter().chain([places.shared]) {
+            let path = path(directory, name)?;
+            match fs::remove_file(&path) {
+                Ok(()) => found = true,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::new(path.display(), "remove", error)),
+            }
         }
+        Ok(found)
     }
+}
+
+/// Opens or makes a file that nobody else can have laid there.
+fn owned(path: &Path) -> Result<File> {
+    let fail = |error: io::Error| Error::new(path.display(), "open", error);
+    // The directory is everybody's: never follow a link, and trust nothing that is not ours.
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(fail)?;
+    let found = file.metadata().map_err(fail)?;
+    if !found.is_file() || found.uid() != geteuid().as_raw() {
+        let reason = "it belongs to somebody else";
+        return Err(Error::refused(path.display(), "open", reason)
+            .with_hint("choose another name, or be the user it belongs to"));
+    }
+    Ok(file)
+}
+
+fn is_huge(directory: &Path) -> bool {
+    nix::sys::statfs::statfs(directory)
+        .is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::HUGETLBFS_MAGIC)
+}
+
+/// Memory of huge pages that were set aside, and the size of one; `None` if there are too few.
+fn reserved(path: &Path, length: usize) -> Result<Option<(SharedMemory, u64)>> {
+    let fail = |error: io::Error| Error::new(path.display(), "open", error);
+    let Ok(file) = owned(path) else {
+        // Only root may make files there, by default.
+        return Ok(None);
+    };
+    let found = file.metadata().map_err(fail)?;
+    let page = nix::sys::statfs::fstatfs(&file)
+        .map_err(|errno| fail(errno.into()))?
+        .block_size() as u64;
+    let bytes = (length as u64).next_multiple_of(page.max(1));
+    if found.len() != 0 && found.len() != bytes {
+        let found = found.len();
+        let reason = format!("it has {found} bytes and the disk needs {bytes}");
+        return Err(Error::refused(path.display(), "open", reason)
+            .with_hint("choose another name, or remove the memory"));
+    }
+    if let Err(error) = allocate(&file, bytes) {
+        // What somebody has written to is not to be taken for missing.
+        if found.len() != 0 {
+            return Err(fail(error));
+        }
+        log::debug!("{}: too few huge pages: {error}", path.display());
+        fs::remove_file(path).map_err(fail)?;
+        return Ok(None);
+    }
+    let memory = SharedMemory::map_huge(&file, bytes as usize).map_err(fail)?;
+    Ok(Some((memory, page)))
 }
 
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {

@@ -29,6 +29,10 @@ unsafe impl Send for Arena {}
 // SAFETY: a shared `Arena` only hands out shared slices.
 unsafe impl Sync for Arena {}
 
+/// Of the mapping. Miri, under which the arithmetic below is tested, knows no pre-faulting.
+const FLAGS: libc::c_int =
+    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | if cfg!(miri) { 0 } else { libc::MAP_POPULATE };
+
 impl Arena {
     /// Maps at least `bytes` bytes, rounded up to whole pages, and touches them all.
     pub(crate) fn new(bytes: usize) -> io::Result<Arena> {
@@ -44,7 +48,7 @@ impl Arena {
                 std::ptr::null_mut(),
                 bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
+                FLAGS,
                 -1,
                 0,
             )
@@ -57,6 +61,10 @@ impl Arena {
         // Invariant: the mapping above, owned from here on; mmap aligns to the page size, which is
         // a multiple of 4096 on every Linux.
         let arena = Arena { base, bytes };
+        // Nor advice, nor fork.
+        if cfg!(miri) {
+            return Ok(arena);
+        }
         // SAFETY: exactly the mapping of `arena`, whose contents the advice does not change.
         let advice = unsafe { libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_DONTFORK) };
         if advice != 0 {
@@ -88,6 +96,19 @@ impl Arena {
         let start = self.place(address, length)?;
         // SAFETY: as in `slice`, and `self` is borrowed exclusively.
         Some(unsafe { std::slice::from_raw_parts_mut(start, length) })
+    }
+
+    /// All of it, to be written.
+    pub(crate) fn all_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the whole mapping, initialised since it is anonymous, and `self` is borrowed
+        // exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.bytes) }
+    }
+
+    /// Where the `length` bytes at `address` begin, or `None` when they are not all in here. For
+    /// [`Desk`](super::Desk), which knows to whom they belong.
+    pub(super) fn pointer(&self, address: u64, length: usize) -> Option<*mut u8> {
+        self.place(address, length)
     }
 
     /// Pointer to `address`, if `length` bytes from there lie in the mapping.
@@ -156,6 +177,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_to_a_part_of_it_is_there_and_nowhere_else() {
+        let mut arena = Arena::new(8192).unwrap();
+        let base = arena.address();
+        arena.slice_mut(base + 4095, 2).unwrap().fill(7);
+        let all = arena.slice(base, 8192).unwrap();
+        assert_eq!(all[4095..4097], [7, 7]);
+        assert!(all[..4095]
+            .iter()
+            .chain(&all[4097..])
+            .all(|&byte| byte == 0));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "there is no fork and no /proc/self/smaps")]
     fn children_do_not_inherit_it() {
         let arena = Arena::new(1 << 20).unwrap();
         let flags = flags(arena.address());
@@ -163,6 +198,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it would try to have that much")]
     fn what_cannot_be_mapped_is_an_error() {
         assert!(Arena::new(usize::MAX).is_err());
         assert!(Arena::new(usize::MAX / 4).is_err());

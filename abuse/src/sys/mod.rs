@@ -6,10 +6,16 @@
 //! Policy stands above; no `unsafe` does.
 
 pub(crate) mod arena;
+#[cfg(test)]
+pub(crate) mod counting;
+pub(crate) mod desk;
 pub(crate) mod file;
 pub(crate) mod ioctl;
+pub(crate) mod ring;
 pub(crate) mod shared;
 pub(crate) mod thread;
 
 pub(crate) use arena::Arena;
+pub(crate) use desk::{Desk, Seat};
+pub(crate) use ring::Ring;
 pub(crate) use shared::SharedMemory;

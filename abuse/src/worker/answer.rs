@@ -7,7 +7,6 @@ use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use crate::request::{done, Failure, Outcome};
-use crate::sys::Arena;
 use crate::{abi, Backend, Operation};
 
 /// What of disk and backend decides how a request is served.
@@ -19,20 +18,20 @@ pub(super) struct Terms {
     pub(super) write_through: bool,
 }
 
-/// Serves a request whose bytes are in `arena`. Always comes to an answer; the error is for the log.
+/// Serves a request whose bytes are `data`. Always comes to an answer; the error is for the log.
 pub(super) fn answer<B: Backend>(
     backend: &B,
     take: &abi::Take,
-    arena: Option<&mut Arena>,
+    data: Option<&mut [u8]>,
     terms: Terms,
 ) -> (abi::Done, Option<io::Error>) {
     // A backend that panicked in the middle has its own state to look after; ours is plain bytes,
     // and the answer says that they are not to be trusted.
-    let served = catch_unwind(AssertUnwindSafe(|| perform(backend, take, arena, terms)));
+    let served = catch_unwind(AssertUnwindSafe(|| perform(backend, take, data, terms)));
     let error = match served {
         Ok(Ok(done)) => return (done, None),
         Ok(Err(error)) => error,
-        Err(panic) => io::Error::other(format!("the backend panicked: {}", message(&*panic))),
+        Err(panic) => panicked(&*panic),
     };
     let failure = Failure::from(&error);
     (done(take.id, Outcome::Failed(failure)), Some(error))
@@ -41,7 +40,7 @@ pub(super) fn answer<B: Backend>(
 fn perform<B: Backend>(
     backend: &B,
     take: &abi::Take,
-    arena: Option<&mut Arena>,
+    data: Option<&mut [u8]>,
     terms: Terms,
 ) -> io::Result<abi::Done> {
     let Some(operation) = Operation::from_abi(take.op) else {
@@ -50,21 +49,20 @@ fn perform<B: Backend>(
     let offset = take.sector.checked_mul(512).ok_or_else(stray)?;
     let length = u64::from(take.length);
     let durable = terms.write_through || take.flags & abi::REQ_FUA != 0;
+    if is_again(take) {
+        backend.fence()?;
+    }
     let settle = || if durable { backend.flush() } else { Ok(()) };
     match operation {
         Operation::Read if terms.no_data => return Ok(done(take.id, Outcome::Zeroes)),
         Operation::Read => {
-            let data = arena
-                .and_then(|arena| arena.slice_mut(take.buffer, take.length as usize))
-                .ok_or_else(stray)?;
+            let data = data.ok_or_else(stray)?;
             backend.read(offset, data)?;
             return Ok(done(take.id, Outcome::Data(data)));
         }
         Operation::Write if terms.no_data => {}
         Operation::Write => {
-            let data = arena
-                .and_then(|arena| arena.slice(take.buffer, take.length as usize))
-                .ok_or_else(stray)?;
+            let data = data.ok_or_else(stray)?;
             backend.write(offset, data, durable)?;
         }
         Operation::Flush => backend.flush()?,
@@ -85,7 +83,17 @@ fn perform<B: Backend>(
     Ok(done(take.id, Outcome::Done))
 }
 
-fn stray() -> io::Error {
+/// Whether a request that changes something is done again after the death of whoever held it.
+#[inline(always)]
+pub(super) fn is_again(take: &abi::Take) -> bool {
+    take.attempt > 0 && take.op != abi::OP_READ
+}
+
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> io::Error {
+    io::Error::other(format!("the backend panicked: {}", message(panic)))
+}
+
+pub(super) fn stray() -> io::Error {
     io::Error::other("the driver's request lies outside the worker's memory")
 }
 

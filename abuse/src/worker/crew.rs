@@ -2,17 +2,20 @@
 
 //! The threads of a worker: made, released together, woken to stop, and gathered.
 
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::sched::CpuSet;
+
 use super::driver::Driver;
-use super::lane::Lane;
+use super::lane::{map, Lane};
+use super::place;
 use super::stop::Stop;
 use super::Served;
 use crate::error::{Error, Result};
 use crate::standby::Standby;
-use crate::sys;
+use crate::sys::{self, Desk};
 use crate::{Backend, Capabilities, Setup};
 
 /// Requests taken at once, by default: from fast backends, and from slow ones.
@@ -41,6 +44,8 @@ pub(super) struct Plan {
     pub(super) interruptible: bool,
     /// How often somebody is told that the threads get on.
     pub(super) beat: Option<Duration>,
+    /// Where the threads are to run; empty: anywhere.
+    pub(super) places: Vec<CpuSet>,
 }
 
 /// What a worker tells others, and waits for.
@@ -55,12 +60,71 @@ pub(super) struct Calls {
 }
 
 /// What is known of one thread.
-#[derive(Default)]
-struct Vitals {
+struct Mate {
     /// Its kernel id, 0 before it runs.
     id: AtomicI32,
     /// What it got done.
     turns: AtomicU64,
+    /// What it took and has not begun.
+    desk: Desk,
+    /// It sleeps until the driver has something, or is about to, and will look around before.
+    asleep: AtomicBool,
+}
+
+/// The threads of a worker that help each other, as one of them sees them.
+pub(super) struct Mates<'a> {
+    all: &'a [Mate],
+    own: usize,
+    /// Whether a signal ends somebody's sleep.
+    wakes: bool,
+}
+
+impl<'a> Mates<'a> {
+    /// The desks of the others, the next one's first, so that not all of them go to the same.
+    pub(super) fn others(&self) -> impl Iterator<Item = &'a Desk> {
+        self.others_all().map(|mate| &mate.desk)
+    }
+
+    fn others_all(&self) -> impl Iterator<Item = &'a Mate> {
+        let (before, rest) = self.all.split_at(self.own.min(self.all.len()));
+        rest.iter().skip(1).chain(before)
+    }
+
+    /// Whether one of the others has something that it has not begun.
+    pub(super) fn have_work(&self) -> bool {
+        self.others().any(|desk| desk.waiting() > 0)
+    }
+
+    /// This thread is about to sleep.
+    pub(super) fn lie_down(&self) {
+        self.note(true);
+    }
+
+    /// It is awake.
+    pub(super) fn rise(&self) {
+        self.note(false);
+    }
+
+    fn note(&self, asleep: bool) {
+        if let Some(own) = self.all.get(self.own) {
+            own.asleep.store(asleep, Ordering::SeqCst);
+        }
+    }
+
+    /// Wakes one that sleeps, if this thread has more than it can begin now.
+    pub(super) fn call(&self) {
+        let more = self
+            .all
+            .get(self.own)
+            .is_some_and(|own| own.desk.waiting() > 0);
+        if !more || !self.wakes {
+            return;
+        }
+        let asleep = |mate: &&Mate| mate.asleep.swap(false, Ordering::SeqCst);
+        if let Some(mate) = self.others_all().find(asleep) {
+            sys::thread::wake(mate.id.load(Ordering::Acquire));
+        }
+    }
 }
 
 impl Plan {
@@ -76,12 +140,18 @@ impl Plan {
             write_through: setup.write_through,
             epoch,
             beat: None,
+            places: Vec::new(),
             interruptible: false,
         }
     }
 
     pub(super) fn threads(mut self, threads: usize) -> Plan {
         self.threads = threads.max(1);
+        self
+    }
+
+    pub(super) fn places(mut self, places: Vec<CpuSet>) -> Plan {
+        self.places = places;
         self
     }
 
@@ -110,6 +180,12 @@ impl Plan {
         self
     }
 
+    /// Whether what one thread has taken and not begun may be begun by another: worth its while only
+    /// where a request takes long.
+    fn help_each_other(&self) -> bool {
+        self.threads > 1 && self.capabilities.slow
+    }
+
     /// Bytes of each thread's arena.
     pub(super) fn arena_bytes(&self) -> usize {
         self.max_bytes.max(self.batch * SMALL_REQUEST)
@@ -130,14 +206,42 @@ pub(super) fn serve<D: Driver, B: Backend>(
         ..plan.clone()
     };
     // All memory first: what is short shows before anybody is told that this worker is ready.
-    let vitals: Vec<Vitals> = (0..plan.threads).map(|_| Vitals::default()).collect();
-    let lanes = vitals
-        .iter()
-        .map(|own| Lane::new(driver, backend, plan, stop, &own.turns))
+    let mate = || -> Result<Mate> {
+        let arena = match plan.capabilities.no_data {
+            true => None,
+            false => Some(map(driver, plan.arena_bytes())?),
+        };
+        Ok(Mate {
+            id: AtomicI32::new(0),
+            turns: AtomicU64::new(0),
+            desk: Desk::new(arena, plan.batch),
+            asleep: AtomicBool::new(false),
+        })
+    };
+    let mates = (0..plan.threads)
+        .map(|_| mate())
         .collect::<Result<Vec<_>>>()?;
+    let seated = mates.iter().enumerate().filter_map(|(own, mate)| {
+        let around = plan.help_each_other().then_some(Mates {
+            all: &mates,
+            own,
+            wakes: plan.interruptible,
+        });
+        let seat = mate.desk.sit()?;
+        Some(Lane::new(
+            driver,
+            backend,
+            plan,
+            stop,
+            &mate.turns,
+            seat,
+            around,
+        ))
+    });
+    let lanes: Vec<_> = seated.collect();
     thread::scope(|scope| {
         let mut threads = Vec::with_capacity(lanes.len());
-        for (mut lane, own) in lanes.into_iter().zip(&vitals) {
+        for (index, (mut lane, own)) in lanes.into_iter().zip(&mates).enumerate() {
             let running = stop.enter();
             let thread = thread::Builder::new()
                 .name("abuse-worker".into())
@@ -145,7 +249,7 @@ pub(super) fn serve<D: Driver, B: Backend>(
                 .spawn_scoped(scope, move || {
                     // Counted out last, whatever happens in here.
                     let _running = running;
-                    prepare(&own.id, plan);
+                    prepare(&own.id, plan, index);
                     stop.wait_open();
                     wait_alone(driver, plan, stop)?;
                     lane.run()
@@ -169,7 +273,7 @@ pub(super) fn serve<D: Driver, B: Backend>(
             None => stop.open(),
         }
         let wake = || {
-            for own in &vitals {
+            for own in &mates {
                 match own.id.load(Ordering::Acquire) {
                     0 => {}
                     id => sys::thread::wake(id),
@@ -177,10 +281,10 @@ pub(super) fn serve<D: Driver, B: Backend>(
             }
         };
         let beat = calls.beat.zip(plan.beat).map(|(mut tell, every)| {
-            let mut seen = vec![0; vitals.len()];
-            let vitals = &vitals;
+            let mut seen = vec![0; mates.len()];
+            let mates = &mates;
             let beat = move || {
-                if get_on(vitals, &mut seen) || !stop.is_open() {
+                if get_on(mates, &mut seen) || !stop.is_open() {
                     tell();
                 }
             };
@@ -205,9 +309,9 @@ pub(super) fn serve<D: Driver, B: Backend>(
 }
 
 /// Whether every thread got something done since it was last asked.
-fn get_on(vitals: &[Vitals], seen: &mut [u64]) -> bool {
+fn get_on(mates: &[Mate], seen: &mut [u64]) -> bool {
     let mut all = true;
-    for (own, seen) in vitals.iter().zip(seen) {
+    for (own, seen) in mates.iter().zip(seen) {
         let turns = own.turns.load(Ordering::Relaxed);
         all &= turns != *seen;
         *seen = turns;
@@ -236,8 +340,8 @@ impl Drop for StopUnready<'_> {
     }
 }
 
-/// What a thread sets for itself. Neither is worth failing for.
-fn prepare(id: &AtomicI32, plan: &Plan) {
+/// What a thread sets for itself. None of it is worth failing for.
+fn prepare(id: &AtomicI32, plan: &Plan, index: usize) {
     id.store(sys::thread::id(), Ordering::Release);
     let mut wake = nix::sys::signal::SigSet::empty();
     wake.add(sys::thread::WAKE);
@@ -248,5 +352,12 @@ fn prepare(id: &AtomicI32, plan: &Plan) {
         if let Err(errno) = sys::thread::batch_scheduling() {
             log::debug!("a worker thread keeps its scheduling policy: {errno}");
         }
+    }
+    match plan.places.get(index).map(place::keep_to) {
+        None | Some(Ok(true)) => {}
+        Some(Ok(false)) => {
+            log::warn!("thread {index} is not pinned: it may run on no such processor")
+        }
+        Some(Err(errno)) => log::warn!("thread {index} is not pinned: {errno}"),
     }
 }

@@ -5,7 +5,11 @@
 //! The loop is one EXCHANGE per batch. It completes the last batch, whose answers to reads lie in
 //! the arena, before it fills the arena with the next; so the arena is never held twice, and a
 //! completion that is refused must not count on its data any more ([`Lane::put_again`]).
+//!
+//! Threads of a worker with a slow backend help each other: what one has taken and not begun lies on
+//! its [`Desk`], and one that finds nothing in the queue takes over the last of it ([`Mates`]).
 
+use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,20 +17,23 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::answer::{answer, Terms};
-use super::crew::Plan;
+use super::crew::{Mates, Plan};
 use super::driver::Driver;
 use super::stop::Stop;
+use super::together::{self, Spare};
 use super::{fit, Served};
 use crate::device::nanoseconds;
 use crate::error::{Error, Result};
 use crate::request::{done, Failure, Outcome};
 use crate::sys::ioctl::Call;
-use crate::sys::Arena;
+use crate::sys::{Arena, Seat};
 use crate::{abi, Backend};
 
 /// How long to wait for requests at most where a signal may not end the wait: only so that a stop is
 /// seen. Elsewhere the wait has no end of its own, as a timer costs as much as a request.
 const IDLE: Duration = Duration::from_secs(1);
+/// The same where others may call for help: such a call is lost when it comes just before the wait.
+const ALERT: Duration = Duration::from_millis(250);
 /// From a slow backend, completed requests wait for the rest of their batch no longer than this.
 const PATIENCE: Duration = Duration::from_micros(500);
 /// How long to wait when the kernel was short of memory.
@@ -40,14 +47,18 @@ pub(super) struct Lane<'a, D, B> {
     plan: &'a Plan,
     stop: &'a Stop,
     terms: Terms,
-    /// Where the driver places requests' bytes; none for a backend that looks at no data.
-    arena: Option<Arena>,
+    /// Where the driver places requests' bytes, and from where others may take requests over.
+    seat: Seat<'a>,
+    /// Who may, and may be helped; nobody unless the backend is slow.
+    mates: Option<Mates<'a>>,
     /// The batch that is being served, or was served last.
     batch: Vec<abi::Take>,
     /// Room for the next, of `plan.batch` entries.
     room: Vec<abi::Take>,
     /// Answers that the driver does not have yet; at most `plan.batch`, so it never grows.
     done: Vec<abi::Done>,
+    /// Room for transfers that are done together.
+    spare: Spare,
     /// When the oldest of them was there, for slow backends.
     waiting_since: Option<Instant>,
     /// The epoch that `terms` and `arena` are right for.
@@ -67,12 +78,10 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
         plan: &'a Plan,
         stop: &'a Stop,
         turns: &'a AtomicU64,
-    ) -> Result<Lane<'a, D, B>> {
-        let arena = match plan.capabilities.no_data {
-            true => None,
-            false => Some(map(driver, plan.arena_bytes())?),
-        };
-        Ok(Lane {
+        seat: Seat<'a>,
+        mates: Option<Mates<'a>>,
+    ) -> Lane<'a, D, B> {
+        Lane {
             driver,
             backend,
             plan,
@@ -81,28 +90,33 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
                 no_data: plan.capabilities.no_data,
                 write_through: plan.write_through,
             },
-            arena,
+            seat,
+            mates,
             batch: vec![abi::Take::default(); plan.batch],
             room: vec![abi::Take::default(); plan.batch],
             done: Vec::with_capacity(plan.batch),
+            spare: Spare::default(),
             waiting_since: None,
             epoch: plan.epoch,
             turns,
             idle_turns: 0,
             served: Served::default(),
-        })
+        }
     }
 
     /// Serves until stopped; then nothing is held any more.
     pub(super) fn run(&mut self) -> Result<Served> {
+        self.prepare();
         loop {
             let stopping = self.stop.is_stopping();
             if !stopping {
-                let taken = self.exchange()?;
-                self.serve(taken)?;
+                match self.exchange()? {
+                    0 => drop(self.help()?),
+                    taken => self.serve(taken)?,
+                }
             } else if !self.done.is_empty() {
                 self.put()?;
-            } else {
+            } else if !self.help()? {
                 return Ok(self.served);
             }
         }
@@ -111,16 +125,25 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
     /// Completes what is done and takes the next batch; how many came.
     fn exchange(&mut self) -> Result<usize> {
         self.turns.fetch_add(1, Ordering::Relaxed);
+        // Said before looking, so that whoever has work for others from now on sees it.
+        let help_wanted = self.mates.as_ref().is_some_and(|mates| {
+            mates.lie_down();
+            mates.have_work()
+        });
+        let idle = match self.mates {
+            Some(_) => ALERT,
+            None => IDLE,
+        };
         let timeout_ns = match self.plan.beat {
-            _ if self.idle_turns < self.plan.spin => 0,
-            Some(beat) => nanoseconds(IDLE.min(beat / 2)),
-            None if self.plan.interruptible => abi::FOREVER,
-            None => nanoseconds(IDLE),
+            _ if help_wanted || self.idle_turns < self.plan.spin => 0,
+            Some(beat) => nanoseconds(idle.min(beat / 2)),
+            None if self.plan.interruptible && self.mates.is_none() => abi::FOREVER,
+            None => nanoseconds(idle),
         };
         let reply = self.driver.exchange(Call {
             done: &mut self.done,
             take: &mut self.room,
-            arena: self.arena.as_mut(),
+            arena: self.seat.arena(),
             flags: match self.terms.no_data {
                 true => abi::X_NO_DATA,
                 false => 0,
@@ -130,6 +153,9 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             timeout_ns,
         });
         self.served.exchanges += 1;
+        if let Some(mates) = &self.mates {
+            mates.rise();
+        }
         let reply = match reply {
             Ok(reply) => reply,
             Err(errno) => return self.retry(errno).map(|()| 0),
@@ -153,7 +179,8 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             let reply = self.driver.exchange(Call {
                 done: &mut self.done,
                 take: &mut [],
-                arena: self.arena.as_mut(),
+                // What waits in it is not to be touched, and nothing is taken.
+                arena: None,
                 flags: 0,
                 owner: self.plan.owner,
                 take_min: 0,
@@ -199,42 +226,123 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             .map_err(|misfit| fit::error(self.driver.label(), misfit))?;
         self.terms.write_through = setup.write_through;
         self.epoch = status.epoch;
-        match &mut self.arena {
-            Some(arena) if arena.len() < setup.max_bytes as usize => {
-                *arena = map(self.driver, setup.max_bytes as usize)?;
-                Ok(true)
-            }
-            _ => Ok(false),
+        let bytes = setup.max_bytes as usize;
+        let small = self.seat.arena().is_some_and(|arena| arena.len() < bytes);
+        let grown = small && self.seat.replace(map(self.driver, bytes)?);
+        if grown {
+            self.prepare();
+        }
+        Ok(grown)
+    }
+
+    /// Tells the backend where requests lie.
+    fn prepare(&mut self) {
+        if let Some(arena) = self.seat.arena() {
+            self.backend.prepare(arena.all_mut());
         }
     }
 
     /// Serves the first `taken` requests of the batch, in order.
     fn serve(&mut self, taken: usize) -> Result<()> {
+        let taken = taken.min(self.batch.len());
+        if self.mates.is_some() {
+            self.seat.fill(&self.batch[..taken]);
+            return self.serve_desk();
+        }
+        if self.plan.capabilities.together {
+            return self.serve_together(taken);
+        }
         for index in 0..taken {
-            let Some(take) = self.batch.get(index).copied() else {
-                break;
-            };
+            let take = self.batch[index];
             if self.plan.capabilities.slow {
-                self.hand_over_early(&take)?;
+                self.hand_over_early(take.op)?;
             }
             self.turns.fetch_add(1, Ordering::Relaxed);
-            let (done, error) = answer(self.backend, &take, self.arena.as_mut(), self.terms);
-            if let Some(error) = error {
-                self.report(&take, &error);
-            }
-            self.done.push(done);
+            let data = self
+                .seat
+                .arena()
+                .and_then(|arena| arena.slice_mut(take.buffer, take.length as usize));
+            let (done, error) = answer(self.backend, &take, data, self.terms);
+            self.answered(&take, done, error);
         }
         Ok(())
     }
 
+    /// Serves reads and writes together, and then one by one what else there is.
+    fn serve_together(&mut self, taken: usize) -> Result<()> {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        let batch = self.batch.get(..taken).unwrap_or_default();
+        if let Some(arena) = self.seat.arena() {
+            let tell = |take: &abi::Take, done: abi::Done, error: Option<io::Error>| {
+                if let Some(error) = error {
+                    report(&mut self.served, self.driver, take, &error);
+                }
+                self.done.push(done);
+            };
+            let (backend, terms) = (self.backend, self.terms);
+            together::serve(backend, batch, arena, terms, &mut self.spare, tell);
+        }
+        for index in 0..taken {
+            let take = self.batch[index];
+            if !together::moves_bytes(&take) {
+                self.turns.fetch_add(1, Ordering::Relaxed);
+                let (done, error) = answer(self.backend, &take, None, self.terms);
+                self.answered(&take, done, error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves what lies on the desk, in order, unless somebody takes it over.
+    fn serve_desk(&mut self) -> Result<()> {
+        while let Some(op) = self.seat.peek() {
+            self.hand_over_early(op)?;
+            let Some((take, data)) = self.seat.next() else {
+                break;
+            };
+            if let Some(mates) = &self.mates {
+                mates.call();
+            }
+            self.turns.fetch_add(1, Ordering::Relaxed);
+            let (done, error) = answer(self.backend, &take, data, self.terms);
+            self.answered(&take, done, error);
+        }
+        Ok(())
+    }
+
+    /// Takes one request over that another thread has not begun; whether there was any.
+    fn help(&mut self) -> Result<bool> {
+        // The answers to reads lie where its bytes would go.
+        let Some(mates) = self.mates.as_ref().filter(|_| self.done.is_empty()) else {
+            return Ok(false);
+        };
+        let Some(take) = mates.others().find_map(|desk| self.seat.relieve(desk)) else {
+            return Ok(false);
+        };
+        // Where it is looked for if its answer is refused.
+        if let Some(first) = self.batch.first_mut() {
+            *first = take;
+        }
+        self.served.helped += 1;
+        self.serve_desk()?;
+        Ok(true)
+    }
+
+    fn answered(&mut self, take: &abi::Take, done: abi::Done, error: Option<io::Error>) {
+        if let Some(error) = error {
+            report(&mut self.served, self.driver, take, &error);
+        }
+        self.done.push(done);
+    }
+
     /// Completes what is done when the next request may take long, or the last ones did.
-    fn hand_over_early(&mut self, next: &abi::Take) -> Result<()> {
+    fn hand_over_early(&mut self, next: u16) -> Result<()> {
         if self.done.is_empty() {
             self.waiting_since = None;
             return Ok(());
         }
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        if next.op == abi::OP_FLUSH || since.elapsed() > PATIENCE {
+        if next == abi::OP_FLUSH || since.elapsed() > PATIENCE {
             self.put()?;
             self.waiting_since = None;
         }
@@ -323,7 +431,10 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             buffer: fresh.address(),
             ..take
         };
-        answer(self.backend, &take, Some(arena.insert(fresh)), self.terms).0
+        let data = arena
+            .insert(fresh)
+            .slice_mut(take.buffer, take.length as usize);
+        answer(self.backend, &take, data, self.terms).0
     }
 
     fn put_one(&self, entry: abi::Done, mut arena: Option<&mut Arena>) -> nix::Result<()> {
@@ -346,26 +457,26 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             };
         }
     }
+}
 
-    /// Logs a backend's error; the more there are the more seldom, since the log may be on the very
-    /// disk that fails.
-    #[cold]
-    fn report(&mut self, take: &abi::Take, error: &std::io::Error) {
-        self.served.failed += 1;
-        if self.served.failed.is_power_of_two() {
-            log::warn!(
-                "{}: {} of {} bytes at sector {} failed: {error} (error {} of this thread)",
-                self.driver.label(),
-                crate::Operation::from_abi(take.op).map_or("an unknown operation", |op| op.name()),
-                take.length,
-                take.sector,
-                self.served.failed
-            );
-        }
+/// Logs a backend's error; the more there are the more seldom, since the log may be on the very disk
+/// that fails.
+#[cold]
+fn report<D: Driver>(served: &mut Served, driver: &D, take: &abi::Take, error: &io::Error) {
+    served.failed += 1;
+    if served.failed.is_power_of_two() {
+        log::warn!(
+            "{}: {} of {} bytes at sector {} failed: {error} (error {} of this thread)",
+            driver.label(),
+            crate::Operation::from_abi(take.op).map_or("an unknown operation", |op| op.name()),
+            take.length,
+            take.sector,
+            served.failed
+        );
     }
 }
 
-fn map<D: Driver>(driver: &D, bytes: usize) -> Result<Arena> {
+pub(super) fn map<D: Driver>(driver: &D, bytes: usize) -> Result<Arena> {
     Arena::new(bytes).map_err(|error| {
         Error::new(
             driver.label(),

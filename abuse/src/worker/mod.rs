@@ -40,9 +40,13 @@
 //!   thread only after the writes it must cover were completed, by whichever worker; so it is the
 //!   backend alone that must cover other threads' and processes' writes. fdatasync on the same file
 //!   does.
+//! - **A thread that waits for a slow backend** holds up nothing but the request it waits for: what it
+//!   has taken and not begun is begun by the worker's other threads, when they have nothing of their
+//!   own. Each serves its own in order, and others' from the end.
 //! - **Another shape.** When the epoch changes, a worker looks whether its backend still fits the
 //!   disk, and ends with an error before it touches one it does not fit.
 
+use std::path::Path;
 use std::time::Duration;
 
 mod answer;
@@ -51,9 +55,11 @@ mod driver;
 mod fit;
 mod harden;
 mod lane;
+mod place;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -66,6 +72,7 @@ pub use stop::Stop;
 use crew::Calls;
 use driver::Driver;
 use nix::errno::Errno;
+use nix::sched::CpuSet;
 
 /// Serves one device from this process. Built up, then [`run`](Worker::run).
 #[must_use = "a worker serves nothing until it runs"]
@@ -75,6 +82,7 @@ pub struct Worker {
     batch: Option<usize>,
     owner: Option<u64>,
     spin: u32,
+    pin: bool,
     harden: bool,
     batch_scheduling: bool,
     calls: Calls,
@@ -91,6 +99,7 @@ impl Worker {
             batch: None,
             owner: None,
             spin: 0,
+            pin: false,
             harden: true,
             batch_scheduling: true,
             calls: Calls::default(),
@@ -121,6 +130,14 @@ impl Worker {
     /// Ask so many times without waiting before going to sleep. Pays only with a CPU of its own.
     pub fn spin(mut self, turns: u32) -> Worker {
         self.spin = turns;
+        self
+    }
+
+    /// Whether each thread keeps to the processors whose requests go to one of the disk's hardware
+    /// queues; the threads take turns at the queues. Off by default: worth its while where those who
+    /// use the disk stay where they are, too.
+    pub fn pin(mut self, pin: bool) -> Worker {
+        self.pin = pin;
         self
     }
 
@@ -205,14 +222,27 @@ impl Worker {
                 log::warn!("{}: {warning}", self.device.name());
             }
         }
+        let places = match self.pin {
+            true => self.places()?,
+            false => Vec::new(),
+        };
         let plan = crew::Plan::new(&capabilities, setup, status.epoch)
             .threads(self.threads)
+            .places(places)
             .batch(self.batch)
             .owner(owner)
             .spin(self.spin)
             .batch_scheduling(self.batch_scheduling)
             .beat(self.beat);
         crew::serve(&self.device, &backend, &plan, &self.stop, self.calls)
+    }
+
+    fn places(&self) -> Result<Vec<CpuSet>> {
+        let disk = Path::new("/sys/block").join(format!("abuse{}", self.device.number()));
+        place::places(&disk, self.threads).map_err(|error| {
+            Error::new(disk.display(), "find the processors of its queues", error)
+                .with_hint("serve without pinning the threads")
+        })
     }
 }
 
@@ -227,6 +257,8 @@ pub struct Served {
     pub stale: u64,
     /// EXCHANGE calls it took.
     pub exchanges: u64,
+    /// Requests that one of its threads had taken and another began, because the first was busy.
+    pub helped: u64,
 }
 
 impl std::ops::AddAssign for Served {
@@ -235,6 +267,7 @@ impl std::ops::AddAssign for Served {
         self.failed += other.failed;
         self.stale += other.stale;
         self.exchanges += other.exchanges;
+        self.helped += other.helped;
     }
 }
 

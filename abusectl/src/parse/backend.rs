@@ -26,6 +26,8 @@ pub enum Spec {
         create: bool,
         /// Its size when it is made; the disk's when `None`.
         size: Option<u64>,
+        /// With reads and writes under way together.
+        io_uring: bool,
     },
 }
 
@@ -70,7 +72,7 @@ fn no_options<'a>(kind: &str, mut options: impl Iterator<Item = &'a str>) -> Res
 }
 
 fn file<'a>(path: PathBuf, options: impl Iterator<Item = &'a str>) -> Result<Spec, String> {
-    let (mut mode, mut create, mut bytes) = (None, false, None);
+    let (mut mode, mut create, mut bytes, mut io_uring) = (None, false, None, false);
     for option in options {
         match option.split_once('=').unwrap_or((option, "")) {
             ("direct" | "buffered", "") => match mode {
@@ -80,11 +82,12 @@ fn file<'a>(path: PathBuf, options: impl Iterator<Item = &'a str>) -> Result<Spe
                 _ => mode = Some(option),
             },
             ("create", "") => create = true,
+            ("io_uring", "") => io_uring = true,
             ("size", text) => bytes = Some(size::size(text).map_err(|why| format!("size: {why}"))?),
             (name, _) => {
                 return Err(format!(
                     "file has no option '{option}'{}",
-                    nearest::suggestion(name, ["direct", "buffered", "create", "size"])
+                    nearest::suggestion(name, ["direct", "buffered", "create", "size", "io_uring"])
                 ));
             }
         }
@@ -92,8 +95,12 @@ fn file<'a>(path: PathBuf, options: impl Iterator<Item = &'a str>) -> Result<Spe
     if bytes.is_some() && !create {
         return Err("'size' says how large a new file becomes: it needs 'create' beside it".into());
     }
+    if io_uring && mode == Some("buffered") {
+        return Err("'io_uring' goes past the page cache, and 'buffered' through it".into());
+    }
     Ok(Spec::File {
         path,
+        io_uring,
         buffered: mode == Some("buffered"),
         create,
         size: bytes,
@@ -124,6 +131,7 @@ mod tests {
             buffered: false,
             create: false,
             size: None,
+            io_uring: false,
         };
         assert_eq!(backend("file:/srv/a.img"), Ok(plain.clone()));
         assert_eq!(backend("file:/srv/a.img,direct"), Ok(plain));
@@ -133,9 +141,12 @@ mod tests {
                 path: "/srv/a.img".into(),
                 buffered: true,
                 create: true,
-                size: Some(1 << 30)
+                size: Some(1 << 30),
+                io_uring: false
             })
         );
+        let rings = backend("file:/srv/a.img,io_uring");
+        assert!(matches!(rings, Ok(Spec::File { io_uring: true, .. })));
     }
 
     #[test]
@@ -152,6 +163,7 @@ mod tests {
             ("file", "needs a path"),
             ("file:/a,dirct", "did you mean 'direct'?"),
             ("file:/a,direct,buffered", "exclude each other"),
+            ("file:/a,buffered,io_uring", "past the page cache"),
             ("file:/a,size=1G", "needs 'create'"),
             ("file:/a,create,size=big", "size: not a size"),
         ] {
@@ -163,7 +175,7 @@ mod tests {
     proptest! {
         #[test]
         fn fuzzed_backends_are_understood_or_refused_in_words(
-            text in "(null|ram|file|[a-z]{1,5})(:[-a-z0-9./]{0,8})?(,(direct|buffered|create|size=[0-9]{0,20}[KMG]?|[a-z=]{0,6})){0,4}|\\PC{0,12}"
+            text in "(null|ram|file|[a-z]{1,5})(:[-a-z0-9./]{0,8})?(,(direct|buffered|create|io_uring|size=[0-9]{0,20}[KMG]?|[a-z=]{0,6})){0,4}|\\PC{0,12}"
         ) {
             match backend(&text) {
                 Ok(Spec::Ram { name }) => prop_assert!(!name.contains('/') && !name.is_empty()),

@@ -38,6 +38,12 @@ pub struct Args {
     /// Take up to N requests at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: Option<u16>,
+    /// Keep each thread to the processors of one of the disk's hardware queues, in turn
+    #[arg(long)]
+    pin: bool,
+    /// Look for requests N times before sleeping; only with a processor of its own (try 300)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    spin: Option<u32>,
     /// Log to syslog instead of stderr
     #[arg(long)]
     syslog: bool,
@@ -53,6 +59,7 @@ Backends:
   file:PATH[,OPTION…]     a file or a block device
      direct               past the page cache (default where it works)
      buffered             through the page cache
+     io_uring             reads and writes of a batch under way together
      create[,size=SIZE]   make the file, sparse, or grow it to the disk's size or SIZE
 
 Signals: TERM or INT finishes what was taken and ends; the second one ends at once.
@@ -101,6 +108,7 @@ fn serve(args: &Args) -> Result<(), Failure> {
     if let Some(batch) = args.batch {
         worker = worker.batch(batch.into());
     }
+    worker = worker.pin(args.pin).spin(args.spin.unwrap_or(0));
     let does = match Standby::from_environment()? {
         Some(standby) => {
             worker = worker.standby(standby);
@@ -130,8 +138,12 @@ fn serve(args: &Args) -> Result<(), Failure> {
         }
         _ => error.into(),
     })?;
+    let helped = match served.helped {
+        0 => String::new(),
+        helped => format!(", {helped} of them by a thread that had not taken them"),
+    };
     log::info!(
-        "{name}: stopped, {} served",
+        "{name}: stopped, {} served{helped}",
         human::count(served.completed, "request")
     );
     Ok(())
@@ -159,16 +171,22 @@ fn set_up_if_empty(device: &Device, setup: &Setup) -> Result<(), Failure> {
 fn open(spec: &Spec, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
     Ok(match spec {
         Spec::Null => Box::new(Null),
-        Spec::Ram { name } => Box::new(Ram::for_disk(name, setup)?),
+        Spec::Ram { name } => {
+            let ram = Ram::for_disk(name, setup)?;
+            log::info!("ram:{name} consists of {}", ram.pages());
+            Box::new(ram)
+        }
         Spec::File {
             path,
             buffered,
             create,
             size,
+            io_uring,
         } => {
             let mut options = FileOptions::for_disk(setup);
             options.buffered = *buffered;
             options.create = *create;
+            options.io_uring = *io_uring;
             if let Some(size) = size {
                 if *size < setup.bytes {
                     return Err(too_small(spec, *size, setup));

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abuse::Device;
+use abuse_scenarios::kit::detectors::patience;
 use abuse_scenarios::kit::kernel_log::KernelLog;
 use abuse_scenarios::kit::kernel_memory;
 use anyhow::{ensure, Context, Result};
@@ -52,9 +53,13 @@ pub struct Plan {
 /// Runs of so many calls must have seen the rarer answers too.
 const LONG: u64 = 300_000;
 /// A thread that shows no sign of life for so long hangs.
-pub(crate) const HANGS: Duration = Duration::from_secs(60);
-/// Between two looks at everything.
-pub(crate) const TICK: Duration = Duration::from_millis(25);
+pub(crate) fn hangs() -> Duration {
+    patience(Duration::from_secs(60))
+}
+/// Between two looks at everything, each of which may kill, stop or signal somebody.
+pub(crate) fn tick() -> Duration {
+    patience(Duration::from_millis(25))
+}
 
 /// Runs it. Whether nothing was found and nothing was missed.
 pub fn direct(plan: &Plan) -> Result<bool> {
@@ -235,7 +240,7 @@ impl Cast<'_> {
         let mut pulse = Pulse::new();
         let mut told = Instant::now();
         loop {
-            self.ends.wait(TICK)?;
+            self.ends.wait(tick())?;
             let calls = self.board.calls.load(Relaxed);
             let enough = self.plan.calls != 0 && calls >= self.plan.calls;
             let late = self.plan.time.is_some_and(|time| started.elapsed() >= time);
@@ -290,7 +295,7 @@ impl Cast<'_> {
                 send(child, Signal::SIGCONT);
             }
         }
-        if !self.rng.one_in(3) {
+        if !self.rng.one_in(6) {
             return;
         }
         let at = self.rng.below(self.children.len() as u64) as usize;
@@ -326,7 +331,7 @@ impl Cast<'_> {
                     .iter()
                     .for_each(|child| send(child, Signal::SIGKILL));
             }
-            if begun.elapsed() > HANGS {
+            if begun.elapsed() > hangs() {
                 let stuck: Vec<_> = children.iter().map(|child| child.process.id()).collect();
                 let _ = fs::write("/proc/sysrq-trigger", "w");
                 self.board
@@ -335,7 +340,7 @@ impl Cast<'_> {
             }
             children.retain_mut(|child| matches!(child.process.try_wait(), Ok(None)));
             if !children.is_empty() {
-                self.ends.wait(TICK)?;
+                self.ends.wait(tick())?;
             }
         }
         loop {
@@ -348,10 +353,10 @@ impl Cast<'_> {
                 return Ok(());
             }
             ensure!(
-                begun.elapsed() < 2 * HANGS,
+                begun.elapsed() < 2 * hangs(),
                 "orphans do not end: {orphans:?}"
             );
-            self.ends.wait(TICK)?;
+            self.ends.wait(tick())?;
         }
     }
 }

@@ -7,14 +7,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abuse::{Device, NewDevice, Registry, State};
+use abuse_scenarios::kit::detectors::patience;
 use anyhow::Result;
 use nix::errno::Errno;
 
-use crate::director::{HANGS, TICK};
+use crate::director::{hangs, tick};
 use crate::rng::Rng;
 
-/// How long anything may wait for a worker before the janitor resets the device.
+/// How long anything may wait for a worker before the janitor resets the device. A reset takes as
+/// long as a hundred calls: more of them, and there would be little else.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// And how many times as long a disk may live.
+const LIFE: u32 = 16;
 /// Devices that players have added and that may stay.
 const MOST_EXTRA: usize = 8;
 
@@ -33,6 +37,7 @@ impl Janitor {
         let registry = Registry::open()?;
         let used = devices.len() as u32;
         let mut rng = Rng::new(&[seed, 0x006a_616e_6974_6f72]);
+        let most = patience(PATIENCE);
         let mut since: Vec<Option<Instant>> = vec![None; devices.len()];
         while !self.over.load(Relaxed) {
             for (device, since) in devices.iter_mut().zip(&mut since) {
@@ -50,8 +55,8 @@ impl Janitor {
                 }
                 let born = *since.get_or_insert_with(Instant::now);
                 let waits = [status.oldest_queued, status.oldest_taken];
-                let late = waits.iter().flatten().any(|&age| age > PATIENCE);
-                if late || born.elapsed() > 6 * PATIENCE || rng.one_in(100) {
+                let late = waits.iter().flatten().any(|&age| age > most);
+                if late || born.elapsed() > LIFE * most || rng.one_in(400) {
                     self.resets.fetch_add(1, Relaxed);
                     // Somebody else may have been faster.
                     let _ = device.reset(true, None);
@@ -61,7 +66,7 @@ impl Janitor {
             if rounds % 32 == 0 {
                 self.thin_out(&registry, used);
             }
-            thread::sleep(TICK);
+            thread::sleep(tick());
         }
         Ok(())
     }
@@ -95,10 +100,10 @@ impl Janitor {
         let rounds = self.rounds.load(Relaxed);
         let mut seen = self.seen.lock().ok()?;
         match &*seen {
-            Some((before, since)) if *before == rounds => (since.elapsed() > HANGS).then(|| {
+            Some((before, since)) if *before == rounds => (since.elapsed() > hangs()).then(|| {
                 format!(
                     "STATUS or RESET2 has not returned for {} s",
-                    HANGS.as_secs()
+                    hangs().as_secs()
                 )
             }),
             _ => {

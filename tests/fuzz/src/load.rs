@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
+use abuse_scenarios::kit::detectors::patience;
 use anyhow::Result;
 use nix::libc;
 
@@ -82,8 +83,8 @@ impl User {
         let mode = self.rng.pick(&[libc::O_RDWR, libc::O_RDWR, libc::O_RDONLY]);
         let exclusive = self.rng.pick(&[0, 0, 0, libc::O_EXCL]);
         let Ok(fd) = sys::open(&path, mode | direct | exclusive | libc::O_CLOEXEC) else {
-            // No disk at the moment, most likely.
-            return thread::sleep(Duration::from_millis(1));
+            // No disk at the moment, most likely. To look for one takes as long as a call.
+            return thread::sleep(patience(Duration::from_millis(5)));
         };
         for _ in 0..=self.rng.below(8) {
             let errno = self.operation(fd);

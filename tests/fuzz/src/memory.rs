@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
+use abuse_scenarios::kit::detectors::patience;
 use abuse_scenarios::kit::raw::{file_of, Plain};
 use anyhow::Result;
 
@@ -65,7 +66,8 @@ impl Hostile {
                     let _ = self.file.set_len(RACING as u64);
                 }
                 _ => {
-                    for _ in 0..64 {
+                    // Few: each is a call that takes a processor from the players.
+                    for _ in 0..8 {
                         let at = rng.below(RACING as u64);
                         let _ = self.file.write_at(&rng.draw().to_ne_bytes(), at);
                     }
@@ -73,7 +75,7 @@ impl Hostile {
             }
             board.races.fetch_add(1, Relaxed);
             // Peace for a moment, or nothing would ever get through.
-            thread::sleep(Duration::from_micros(rng.below(400)));
+            thread::sleep(patience(Duration::from_micros(rng.below(3000))));
             self.racing.allow(0, RACING, Access::Both);
         }
     }

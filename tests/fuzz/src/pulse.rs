@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::board::{Board, BEATS};
 use crate::calls::KINDS;
-use crate::director::HANGS;
+use crate::director::hangs;
 
 /// Signs of life, as they were last.
 pub(crate) struct Pulse {
@@ -41,9 +41,9 @@ impl Pulse {
             let current = beat.count.load(Relaxed) ^ (u64::from(process) << 40);
             if kind == 0 || current != *count {
                 (*count, *since) = (current, now);
-            } else if now - *since > HANGS {
+            } else if now - *since > hangs() {
                 let name = KINDS.get(kind as usize - 1).map_or("I/O", |kind| kind.name);
-                let seconds = HANGS.as_secs();
+                let seconds = hangs().as_secs();
                 return Some(format!(
                     "process {process} has been in {name} for {seconds} s"
                 ));
@@ -64,7 +64,7 @@ mod tests {
         board.beats[3].kind.store(1, Relaxed);
         board.beats[3].count.store(5, Relaxed);
         assert_eq!(pulse.missing(board), None);
-        pulse.clock += 2 * HANGS;
+        pulse.clock += 2 * hangs();
         let what = pulse.missing(board).unwrap();
         assert!(what.contains("in status for"), "{what}");
         board.beats[3].count.store(6, Relaxed);

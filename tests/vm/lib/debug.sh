@@ -8,7 +8,8 @@ DEBUG_CONFIG=$VM/debug.config
 # lines, which virtio, with MSI, does not use. And the slab allocator keeps, for each processor and
 # size, the addresses of the last sixty objects that it gave out, in which kmemleak would find what
 # is lost; a slab whose consistency is checked does not, and the driver's memory is all of kmalloc's.
-DEBUG_CMDLINE='kasan_multi_shot pci=noacpi slab_debug=F,kmalloc-*'
+DEBUG_SLABS='slab_debug=F,kmalloc-*'
+DEBUG_CMDLINE="kasan_multi_shot pci=noacpi $DEBUG_SLABS"
 
 # The steps of it, each kept when a later one fails.
 debug_kernel() {

@@ -21,6 +21,26 @@ fn scene() -> (Disk, Worker, Worker, u64) {
     (disk, idle, busy, held)
 }
 
+/// A disk whose request 0 has survived two owners and is queued, a worker that holds request 1, and
+/// one that holds request 3, which is older than both.
+fn suspect_before_older() -> (Disk, Worker, Worker) {
+    let mut disk = Disk::with(8, attempts(9));
+    let (busy, old) = (disk.worker(1), disk.worker(2));
+    let _ = disk.arrive(3, Op::Read);
+    let _ = disk.take(&old);
+    let _ = disk.arrive(0, Op::Read);
+    for number in 3..=4 {
+        let victim = disk.worker(number);
+        let _ = disk.take(&victim);
+        if number == 4 {
+            let _ = disk.arrive(1, Op::Read);
+            let _ = disk.take(&busy);
+        }
+        assert_eq!(disk.death(&victim).requeued, 1);
+    }
+    (disk, busy, old)
+}
+
 #[test]
 fn whoever_would_ask_in_vain_may_sleep() {
     let (mut disk, idle, busy, _) = scene();
@@ -107,20 +127,7 @@ fn a_worker_freed_while_the_queue_was_empty_is_woken_by_the_next_arrival() {
 
 #[test]
 fn a_kept_worker_is_woken_when_something_older_comes_back_before_the_suspect() {
-    let mut disk = Disk::with(8, attempts(9));
-    let (busy, old) = (disk.worker(1), disk.worker(2));
-    let _ = disk.arrive(3, Op::Read);
-    let _ = disk.take(&old);
-    let _ = disk.arrive(0, Op::Read);
-    for number in 3..=4 {
-        let victim = disk.worker(number);
-        let _ = disk.take(&victim);
-        if number == 4 {
-            let _ = disk.arrive(1, Op::Read);
-            let _ = disk.take(&busy);
-        }
-        assert_eq!(disk.death(&victim).requeued, 1);
-    }
+    let (mut disk, busy, old) = suspect_before_older();
     assert!(disk.sleep(&busy, 1));
     let _ = disk.ledger.wake();
     assert!(disk.requeue_token(Why::Asked, old.who.token).wake.patient);
@@ -130,20 +137,7 @@ fn a_kept_worker_is_woken_when_something_older_comes_back_before_the_suspect() {
 
 #[test]
 fn a_kept_worker_is_woken_when_a_v1_completion_before_the_suspect_faults() {
-    let mut disk = Disk::with(8, attempts(9));
-    let (busy, old) = (disk.worker(1), disk.worker(2));
-    let _ = disk.arrive(3, Op::Read);
-    let _ = disk.take(&old);
-    let _ = disk.arrive(0, Op::Read);
-    for number in 3..=4 {
-        let victim = disk.worker(number);
-        let _ = disk.take(&victim);
-        if number == 4 {
-            let _ = disk.arrive(1, Op::Read);
-            let _ = disk.take(&busy);
-        }
-        assert_eq!(disk.death(&victim).requeued, 1);
-    }
+    let (mut disk, busy, old) = suspect_before_older();
     assert_eq!(disk.requeue_token(Why::Asked, old.who.token).requeued, 1);
     let id = disk
         .ledger

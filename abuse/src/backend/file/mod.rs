@@ -4,7 +4,9 @@
 
 mod able;
 mod align;
+mod fence;
 mod open;
+mod rings;
 
 use std::fs;
 use std::io;
@@ -15,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{fallocate, FallocateFlags};
 
-use super::{Backend, Capabilities};
+use super::{Backend, Bytes, Capabilities, Transfer};
 use crate::error::Result;
 use crate::sys::file::{block_discard, block_erase, block_zero, write_durable};
 pub use open::FileOptions;
@@ -48,6 +50,8 @@ pub struct File {
     access: Access,
     read_only: bool,
     able: able::Able,
+    /// Reads and writes are under way together; and what says so to others.
+    rings: Option<rings::Rings>,
 }
 
 /// What stands behind the path.
@@ -91,6 +95,31 @@ impl File {
         matches!(self.access, Access::Direct { .. })
     }
 
+    /// Whether reads and writes are under way together, by io_uring.
+    pub fn has_rings(&self) -> bool {
+        self.rings.is_some()
+    }
+
+    /// Does again by itself what could not be done whole together with others.
+    fn finish(&self, one: &mut Transfer<'_>) {
+        let count = one.count.take();
+        let done = match count {
+            Some(count) if count >= 0 => count as usize,
+            Some(error) if error != -libc::EAGAIN && error != -libc::EINTR => {
+                one.result = Err(io::Error::from_raw_os_error(-error));
+                return;
+            }
+            _ => 0,
+        };
+        let offset = one.offset + done as u64;
+        one.result = match &mut one.bytes {
+            _ if done == one.length => Ok(()),
+            Bytes::Into(into) => self.file.read_exact_at(&mut into[done..], offset),
+            Bytes::From(from) if one.durable => self.write_through(offset, &from[done..]),
+            Bytes::From(from) => self.file.write_all_at(&from[done..], offset),
+        };
+    }
+
     /// Runs what makes something durable: through the page cache once more if it fails. The error may
     /// be another worker's, who died with it, and of what was never completed; what is done anew
     /// without an error is there.
@@ -102,11 +131,12 @@ impl File {
         act().or_else(|_| act())
     }
 
-    /// What was changed is on its way only, through the page cache: it is waited for.
-    fn settle(&self, done: io::Result<()>) -> io::Result<()> {
-        match done {
-            Ok(()) if !self.is_direct() => self.make_durable(|| self.file.sync_data()),
-            done => done,
+    /// Runs a change that is on its way only when it returns, and through the page cache waits for it:
+    /// what fails on the way is changed anew.
+    fn settle(&self, change: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        match self.is_direct() {
+            true => change(),
+            false => self.make_durable(|| change().and_then(|()| self.file.sync_data())),
         }
     }
 
@@ -171,11 +201,35 @@ impl Backend for File {
         self.make_durable(|| self.file.sync_data())
     }
 
+    fn transfer(&self, all: &mut [Transfer<'_>]) {
+        if let Some(rings) = &self.rings {
+            rings.run(all);
+        }
+        for one in all {
+            self.finish(one);
+        }
+    }
+
+    fn prepare(&self, memory: &mut [u8]) {
+        if let Some(rings) = &self.rings {
+            rings.add(&self.file, memory, &self.path);
+        }
+    }
+
+    fn fence(&self) -> io::Result<()> {
+        match self.read_only {
+            true => Ok(()),
+            false => fence::wait(&self.path, &self.file),
+        }
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             size_bytes: Some(self.bytes),
             read_only: self.read_only,
-            slow: true,
+            // Together they wait for the medium once, and take as much as they can.
+            slow: self.rings.is_none(),
+            together: self.rings.is_some(),
             discard: self.able.discard,
             write_zeroes: !self.read_only,
             secure_erase: self.able.erase,
@@ -184,29 +238,31 @@ impl Backend for File {
     }
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.settle(match self.kind {
+        self.settle(|| match self.kind {
             Kind::Regular => self.reshape(FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, length),
-            Kind::Block => block_discard(&self.file, offset, length).map_err(io::Error::from),
+            Kind::Block => Ok(block_discard(&self.file, offset, length)?),
         })
     }
 
     fn write_zeroes(&self, offset: u64, length: u64, may_unmap: bool) -> io::Result<()> {
-        let done = match (self.kind, may_unmap) {
-            // Of a block device, too: it may then unmap what it clears.
-            (_, true) => self.reshape(FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, length),
-            (Kind::Regular, false) => {
-                self.reshape(FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, length)
+        self.settle(|| {
+            let done = match (self.kind, may_unmap) {
+                // Of a block device, too: it may then unmap what it clears.
+                (_, true) => self.reshape(FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, length),
+                (Kind::Regular, false) => {
+                    self.reshape(FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, length)
+                }
+                (Kind::Block, false) => Ok(block_zero(&self.file, offset, length)?),
+            };
+            match (done, self.kind) {
+                (Err(error), Kind::Regular) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    super::write_zeroes(&self.file, offset, length)
+                }
+                (Err(error), Kind::Block) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    Ok(block_zero(&self.file, offset, length)?)
+                }
+                (other, _) => other,
             }
-            (Kind::Block, false) => Ok(block_zero(&self.file, offset, length)?),
-        };
-        self.settle(match (done, self.kind) {
-            (Err(error), Kind::Regular) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                super::write_zeroes(&self.file, offset, length)
-            }
-            (Err(error), Kind::Block) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                block_zero(&self.file, offset, length).map_err(io::Error::from)
-            }
-            (other, _) => other,
         })
     }
 

@@ -11,9 +11,12 @@ use std::sync::Mutex;
 use nix::fcntl::{fcntl, FcntlArg, Flock, FlockArg, OFlag};
 
 use super::able::Able;
+use super::fence::Fence;
+use super::rings::Rings;
 use super::{align, Access, File, Kind};
 use crate::error::{Error, Result};
 use crate::sys::file::{direct_align, DirectAlign};
+use crate::sys::Ring;
 use crate::{abi, Setup};
 
 /// How to open a backing file. [`FileOptions::for_disk`] fills in what the disk says.
@@ -29,6 +32,9 @@ pub struct FileOptions {
     pub buffered: bool,
     /// Never write.
     pub read_only: bool,
+    /// Have reads and writes under way together, by io_uring; where that is not to be had they go one
+    /// by one, with a warning. Only past the page cache.
+    pub io_uring: bool,
 }
 
 impl FileOptions {
@@ -43,6 +49,7 @@ impl FileOptions {
             create: false,
             buffered: false,
             read_only: setup.read_only,
+            io_uring: false,
         }
     }
 }
@@ -76,7 +83,12 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<File> {
         true => Able::default(),
         false => Able::of(&file, kind, bytes),
     };
+    let rings = match options.io_uring {
+        true => rings(path, &file, &access, options),
+        false => None,
+    };
     Ok(File {
+        rings,
         file,
         path: path.to_path_buf(),
         bytes,
@@ -213,6 +225,25 @@ fn try_direct(
         })),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => none(),
         Err(error) => Err(error),
+    }
+}
+
+/// Rings and what others know them by; `None`, and a warning, if one or the other cannot be had.
+fn rings(path: &Path, file: &fs::File, access: &Access, options: &FileOptions) -> Option<Rings> {
+    let fence = match access {
+        Access::Buffered { .. } => Err(io::Error::other("it goes through the page cache")),
+        // There is nothing to be late.
+        Access::Direct { .. } if options.read_only => Ok(None),
+        Access::Direct { .. } => Fence::raise(path, file).map(Some),
+    };
+    let rings = fence.and_then(|fence| Ring::new(file).map(|_| Rings::new(fence)));
+    match rings {
+        Ok(rings) => Some(rings),
+        Err(error) => {
+            let path = path.display();
+            log::warn!("{path}: no io_uring ({error}): reads and writes go one by one");
+            None
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::fs;
 use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
 use std::thread;
 
-use super::super::{Backend, Ram};
+use super::super::ram::Places;
+use super::super::{Backend, Pages, Ram};
 use super::{keeps_what_is_written, TempDir};
 
 const SIZE: u64 = 1 << 20;
@@ -202,4 +203,63 @@ fn nothing_beyond_the_end_is_reached() {
     ram.write_zeroes(0, 512, false).unwrap();
     ram.read(0, &mut buffer).unwrap();
     assert_eq!(buffer, [0; 512]);
+}
+
+/// A directory that stands for one of huge pages: nothing but the size of a page is another.
+fn places<'a>(shared: &'a TempDir, huge: &'a TempDir) -> Places<'a> {
+    Places {
+        shared: shared.path(),
+        huge: Some(huge.path()),
+    }
+}
+
+#[test]
+fn huge_pages_that_were_set_aside_are_used_by_every_worker() {
+    let (shared, huge) = (TempDir::new(), TempDir::new());
+    let first = Ram::open_in(places(&shared, &huge), "a", SIZE).unwrap();
+    assert!(
+        matches!(first.pages(), Pages::Reserved(_)),
+        "{:?}",
+        first.pages()
+    );
+    first.write(4096, &[7; 4096], false).unwrap();
+    let made = fs::metadata(huge.path().join("abuse-a")).unwrap();
+    assert!(made.blocks() * 512 >= SIZE && made.permissions().mode() & 0o777 == 0o600);
+    let second = Ram::open_in(places(&shared, &huge), "a", SIZE).unwrap();
+    let mut back = [0; 4096];
+    second.read(4096, &mut back).unwrap();
+    assert_eq!(back, [7; 4096]);
+    let error = Ram::open_in(places(&shared, &huge), "a", 2 * SIZE)
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains(&SIZE.to_string()), "{error}");
+    assert!(Ram::remove_in(places(&shared, &huge), "a").unwrap());
+    assert!(!huge.path().join("abuse-a").exists() && !shared.path().join("abuse-a").exists());
+}
+
+#[test]
+fn memory_that_is_there_stays_what_it_is() {
+    let (shared, huge) = (TempDir::new(), TempDir::new());
+    let first = Ram::open_in(shared.path(), "a", SIZE).unwrap();
+    first.write(0, &[7; 512], false).unwrap();
+    let second = Ram::open_in(places(&shared, &huge), "a", SIZE).unwrap();
+    assert!(!matches!(second.pages(), Pages::Reserved(_)));
+    let mut back = [0; 512];
+    second.read(0, &mut back).unwrap();
+    assert_eq!(back, [7; 512]);
+}
+
+#[test]
+fn without_enough_huge_pages_small_ones_are_taken_and_it_is_said() {
+    let shared = TempDir::new();
+    let nowhere = Places {
+        shared: shared.path(),
+        huge: Some(std::path::Path::new("/nonexistent")),
+    };
+    let ram = Ram::open_in(nowhere, "a", SIZE).unwrap();
+    let words = ram.pages().to_string();
+    assert!(words.contains("small pages (no huge ones: ") || words.contains("transparent"));
+    keeps_what_is_written(&ram);
+    let holed = Ram::with_holes_in(shared.path(), "b", SIZE, true).unwrap();
+    assert!(holed.pages().to_string().contains("given back"));
 }

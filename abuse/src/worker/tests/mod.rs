@@ -3,10 +3,12 @@
 //! The worker's loop against a driver in user space.
 
 mod fake;
+mod helping;
+mod memory;
 mod refusals;
 mod standing_by;
-
 mod terms;
+mod together;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

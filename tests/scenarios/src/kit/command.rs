@@ -195,6 +195,23 @@ impl Process {
         self.signal(Signal::SIGCONT)
     }
 
+    /// Waits until it has said that it serves. In vain, and the error says where it stands instead.
+    pub fn wait_serving(&mut self) -> Result<()> {
+        let ready = wait_for("a server to be ready", PATIENCE, || {
+            if !self.is_running()? {
+                bail!("the server ended: {}", self.stderr()?);
+            }
+            Ok(self.stderr()?.contains("serving ").then_some(()))
+        });
+        ready.with_context(|| {
+            let said = self.stderr().unwrap_or_default();
+            format!(
+                "it said {said:?} and stands there:\n{}",
+                where_it_stands(self.pid())
+            )
+        })
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let what = format!("the end of {}", self.name);
@@ -259,6 +276,22 @@ fn state_in(stat: &Path) -> Option<char> {
     stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
+/// Each thread of a process: its name, state, system call and where in the kernel it waits, for the
+/// message that it did not get on.
+fn where_it_stands(pid: u32) -> String {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = tasks.into_iter().flatten().flatten().map(|task| {
+        let of = |name| {
+            let text = std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            text.trim().replace('\n', " < ")
+        };
+        let state = state_in(&task.path().join("stat")).unwrap_or('?');
+        let (name, call, stack) = (of("comm"), of("syscall"), of("stack"));
+        format!("{name} {state}, system call {call}, stack {stack}")
+    });
+    threads.collect::<Vec<_>>().join("\n")
+}
+
 /// The states of a process's threads: its first one may be over while another is not.
 pub fn states_of(pid: u32) -> Vec<char> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
@@ -290,4 +323,19 @@ pub(super) fn contents(file: &File) -> Result<String> {
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_process_stands_is_a_line_for_each_thread() {
+        let own = where_it_stands(std::process::id());
+        assert!(
+            own.lines().count() >= 1 && own.contains("system call"),
+            "{own}"
+        );
+        assert_eq!(where_it_stands(u32::MAX), "");
+    }
 }

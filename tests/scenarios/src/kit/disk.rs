@@ -5,11 +5,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use abuse::{Device, OpCounts, Operation, Setup, Status};
-use anyhow::{bail, ensure, Context, Result};
+use abuse::{Device, OpCounts, Operation, Selection, Setup, Status};
+use anyhow::{ensure, Context, Result};
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
 
+use super::supervisor::Worker;
 use super::wait::{wait_for, wait_until, PATIENCE};
-use super::{Guest, Process, Puppet};
+use super::{command, Guest, Process, Puppet};
 
 /// A device that is set up. The guest resets it when the scenario is over.
 #[derive(Clone, Debug)]
@@ -88,12 +91,7 @@ impl<'g> Disk<'g> {
             .args(["server", &self.control(), "--backend", backend])
             .args(arguments)
             .spawn()?;
-        wait_for("a server to be ready", PATIENCE, || {
-            if !server.is_running()? {
-                bail!("the server ended: {}", server.stderr()?);
-            }
-            Ok(server.stderr()?.contains("serving ").then_some(()))
-        })?;
+        server.wait_serving()?;
         Ok(server)
     }
 
@@ -113,6 +111,19 @@ impl<'g> Disk<'g> {
         self.wait_status(&format!("{queued} unclaimed requests"), |status| {
             status.queued == queued
         })
+    }
+
+    /// Stops a worker in the middle of writes: one that stands still and lives keeps those.
+    pub fn stop_amid_writes(&self, worker: &Worker) -> Result<()> {
+        loop {
+            self.wait_status("writes", |status| status.taken > 0)?;
+            command::stop(worker.pid)?;
+            match self.device.requeue(&Selection::owner(worker.token)) {
+                Err(error) if error.errno() == Some(Errno::EBUSY as i32) => return Ok(()),
+                Err(error) => return Err(error.into()),
+                Ok(_) => command::send(worker.pid, Signal::SIGCONT)?,
+            }
+        }
     }
 
     /// Waits until udev has read what it wanted, and nobody but the caller has the disk open.

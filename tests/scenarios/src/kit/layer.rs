@@ -3,6 +3,7 @@
 //! Devices on top of disks: dm-crypt, LVM, md, loop.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -120,6 +121,36 @@ impl<'g> Layer<'g> {
             // Up for no time, down for an hour.
             false => format!("0 {sectors} flakey {disk} 0 0 3600 1 error_writes"),
         })
+    }
+
+    /// So many bytes of each of several devices, from some offset of each, one behind the other.
+    pub fn joined(guest: &'g Guest, parts: &[(&Path, u64)], bytes: u64) -> Result<Layer<'g>> {
+        const NAME: &str = "abuse-joined";
+        let down = ["dmsetup", "remove", "--retry", NAME];
+        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&down]);
+        let sectors = bytes / 512;
+        let mut table = String::new();
+        for (index, (device, offset)) in parts.iter().enumerate() {
+            let (at, device) = (index as u64 * sectors, device.display());
+            table += &format!("{at} {sectors} linear {device} {}\n", offset / 512);
+        }
+        let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
+        create.arg(table).ok()?;
+        Ok(layer)
+    }
+
+    /// The same bytes, with writes that take so long; reads do not.
+    pub fn slow(guest: &'g Guest, disk: &Path, bytes: u64, delay: Duration) -> Result<Layer<'g>> {
+        const NAME: &str = "abuse-slow";
+        guest.command("modprobe").arg("dm-delay").ok()?;
+        let down = ["dmsetup", "remove", "--retry", NAME];
+        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&down]);
+        let (sectors, disk) = (bytes / 512, disk.display());
+        let delay = delay.as_millis();
+        let table = format!("0 {sectors} delay {disk} 0 0 {disk} 0 {delay}");
+        let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
+        create.arg(table).ok()?;
+        Ok(layer)
     }
 
     /// A device of device-mapper answers no request any more.

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Guest;
 
@@ -12,6 +12,7 @@ use super::Guest;
 #[derive(Debug)]
 pub struct Mount<'g> {
     guest: &'g Guest,
+    what: PathBuf,
     place: PathBuf,
     mounted: bool,
 }
@@ -28,6 +29,7 @@ impl<'g> Mount<'g> {
         mount.arg(what).arg(&place).ok()?;
         Ok(Mount {
             guest,
+            what: what.into(),
             place,
             mounted: true,
         })
@@ -43,6 +45,21 @@ impl<'g> Mount<'g> {
         self.mounted = false;
         self.guest.command("umount").arg(&self.place).ok()?;
         Ok(())
+    }
+}
+
+impl Mount<'_> {
+    /// Unmounts it, and fails unless `check`, a program and its options, finds nothing to complain of.
+    pub fn unmount_and_check(self, check: &[&str]) -> Result<()> {
+        let (guest, what) = (self.guest, self.what.clone());
+        self.unmount()?;
+        let (program, options) = check.split_first().context("a program that checks")?;
+        guest
+            .command(program)
+            .args(options)
+            .arg(what)
+            .ok()
+            .map(drop)
     }
 }
 

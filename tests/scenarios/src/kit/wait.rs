@@ -10,8 +10,9 @@ use anyhow::{bail, Context, Result};
 
 use super::detectors::patience;
 
-/// Long enough for anything that takes a moment, also on an emulated processor that others use.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Long enough for anything that takes a moment, also on an emulated processor that gets a tenth of its time
+/// because others use the machine. Only what never comes takes it all.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(5);

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{ensure, Result};
 
 use crate::kit::raw::{free, node};
-use crate::kit::{wait_for, wait_until, Command, Direct, Fio, Guest, Process, PATIENCE};
+use crate::kit::{wait_until, Command, Direct, Fio, Guest, Process, PATIENCE};
 
 const MEMBER: &str = "65533";
 const STRANGER: &str = "65534";
@@ -115,10 +115,7 @@ fn serve(guest: &Guest, node: &str, backend: &str) -> Result<Process> {
     let mut server = member(guest)
         .args(["abusectl", "server", node, "--backend", backend])
         .spawn()?;
-    wait_for("a server to be ready", PATIENCE, || {
-        ensure!(server.is_running()?, "it ended: {}", server.stderr()?);
-        Ok(server.stderr()?.contains("serving ").then_some(()))
-    })?;
+    server.wait_serving()?;
     Ok(server)
 }
 

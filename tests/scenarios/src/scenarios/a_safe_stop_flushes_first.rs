@@ -7,7 +7,7 @@
 use abuse::{Operation, State};
 use anyhow::{ensure, Result};
 
-use crate::kit::{Answer, Direct, Disk, Guest, PATIENCE};
+use crate::kit::{wait_for, Answer, Direct, Disk, Guest, PATIENCE};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let _udev = guest.hold_udev()?;
@@ -88,8 +88,12 @@ fn cannot(guest: &Guest, verb: &str) -> Result<()> {
     let server = disk.serve("ram:safe-stop")?;
     disk.wait_status("the server to wait", |status| status.waiting > 0)?;
     server.stop()?;
-    let said = guest.abusectl(124, &[verb, &number, "--timeout", "300ms"])?;
-    ensure!(said.contains("no worker did it in 300ms"), "{said}");
+    // Until it got as far as asking for the flush before its time was up.
+    wait_for("a flush that nobody does", PATIENCE, || {
+        let said = guest.abusectl(124, &[verb, &number, "--timeout", "300ms"])?;
+        ensure!(said.contains("no worker did it in 300ms"), "{said}");
+        Ok((!disk.status()?.is_idle()).then_some(()))
+    })?;
     ensure!(disk.status()?.state == State::Live);
     // The flush is still asked for, and the next one says so.
     let said = guest.abusectl(5, &[verb, &number, "--timeout", "300ms"])?;

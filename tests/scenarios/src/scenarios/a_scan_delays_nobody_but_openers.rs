@@ -14,6 +14,7 @@ use abuse::{Reconnect, State};
 use anyhow::{ensure, Context, Result};
 use nix::errno::Errno;
 
+use crate::kit::detectors::patience;
 use crate::kit::{refused, wait_until, Disk, Guest, Held, Pending, Puppet, Stalls, PATIENCE};
 
 /// What is *at once*, where the processor is emulated and shared.
@@ -60,7 +61,7 @@ fn freed_by_a_worker(guest: &Guest) -> Result<()> {
     };
     disk.device().reconnect(&read_only)?;
     let took = started.elapsed();
-    ensure!(took < SOON, "the calls took {took:?}");
+    ensure!(took < patience(SOON), "the calls took {took:?}");
     ensure!(!opener.is_over(), "the open did not wait for the scan");
 
     worker.kill()?;
@@ -93,7 +94,10 @@ fn freed_by_a_reset(guest: &Guest) -> Result<()> {
         let started = Instant::now();
         disk.device().reset(true, None)?;
         let took = stalls.had(started, Instant::now());
-        ensure!(took < Duration::from_secs(1), "the reset took {took:?}");
+        ensure!(
+            took < patience(Duration::from_secs(1)),
+            "the reset took {took:?}"
+        );
         // It may still get in, between the end of the scan and that of the disk.
         if let Ok(file) = opener.finish(SOON)? {
             let buried = || {
@@ -112,7 +116,7 @@ fn freed_by_a_reset(guest: &Guest) -> Result<()> {
             move || device.setup(&setup)
         });
         setup.finish(SOON)??;
-        disk.device().reset(true, Some(SOON))?;
+        disk.device().reset(true, Some(PATIENCE))?;
         ensure!(disk.status()?.state == State::Empty);
     }
     Ok(())

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use anyhow::{ensure, Result};
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 
 use abuse::Selection;
 
-use crate::kit::{command, refused, Fio, Guest, Supervise};
+use crate::kit::{refused, Fio, Guest, Supervise};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let disk = guest.disk("size=64M")?;
@@ -22,15 +21,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         let load = Fio::on(guest, disk.path(), &job).verify().start()?;
         let victim = supervisor.workers()[round % 2];
         let token = Selection::owner(victim.token);
-        // Until it stands still in the middle of writes.
-        loop {
-            disk.wait_status("writes", |status| status.taken > 0)?;
-            command::stop(victim.pid)?;
-            match disk.device().requeue(&token) {
-                Err(_) => break,
-                Ok(_) => command::send(victim.pid, Signal::SIGCONT)?,
-            }
-        }
+        disk.stop_amid_writes(&victim)?;
         std::thread::sleep(Duration::from_millis(200));
         refused(disk.device().requeue(&token), Errno::EBUSY)?;
         let before = disk.status()?;

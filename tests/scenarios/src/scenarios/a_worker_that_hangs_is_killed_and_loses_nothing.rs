@@ -9,8 +9,6 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use nix::sys::signal::Signal;
 
-use abuse::Selection;
-
 use crate::kit::{command, wait_for, Fio, Guest, Supervise, PATIENCE};
 
 /// Long enough for a worker that is only slow, on an emulated processor.
@@ -32,16 +30,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     );
     let load = load.verify().start()?;
     let victim = supervisor.workers()[0];
-    let token = Selection::owner(victim.token);
-    // Until it stands still in the middle of writes: a living owner keeps those.
-    loop {
-        disk.wait_status("writes", |status| status.taken > 0)?;
-        command::stop(victim.pid)?;
-        match disk.device().requeue(&token) {
-            Err(_) => break,
-            Ok(_) => command::send(victim.pid, Signal::SIGCONT)?,
-        }
-    }
+    disk.stop_amid_writes(&victim)?;
     // What was offered again in vain, while it could still answer.
     let stale = disk.status()?.stale;
     supervisor.wait_log("it gives no sign of life any more")?;

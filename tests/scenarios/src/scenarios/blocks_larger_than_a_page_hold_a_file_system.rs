@@ -43,12 +43,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
                 "file {number}"
             );
         }
-        mount.unmount()?;
-        guest
-            .command(check[0])
-            .args(&check[1..])
-            .arg(disk.path())
-            .ok()?;
+        mount.unmount_and_check(&check)?;
         whole_blocks(&disk, block)?;
         disk.device().reset(true, Some(PATIENCE))?;
     }

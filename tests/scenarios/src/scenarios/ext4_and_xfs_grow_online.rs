@@ -84,12 +84,7 @@ fn grows(guest: &Guest, kind: &str, grow: &str, check: &[&str], sizes: [u64; 2])
     let bytes = (before as usize + 4) << 20;
     std::fs::write(&new, vec![2; bytes])?;
     std::fs::File::open(&new)?.sync_all()?;
-    mount.unmount()?;
-    guest
-        .command(check[0])
-        .args(&check[1..])
-        .arg(disk.path())
-        .ok()?;
+    mount.unmount_and_check(check)?;
     let mount = guest.mount(disk.path())?;
     ensure!(std::fs::read(mount.path().join("old"))? == vec![1; 1 << 20]);
     ensure!(std::fs::read(mount.path().join("new"))? == vec![2; bytes]);

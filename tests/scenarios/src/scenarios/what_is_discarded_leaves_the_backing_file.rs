@@ -49,12 +49,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         fill(&mount, &backing, empty).context(name)?;
         std::fs::remove_file(mount.path().join("large"))?;
         given_back(guest, &mount, &backing, empty).context(format!("{name}, mounted so"))?;
-        mount.unmount()?;
-        guest
-            .command(check[0])
-            .args(&check[1..])
-            .arg(disk.path())
-            .ok()?;
+        mount.unmount_and_check(&check)?;
     }
     ensure!(disk.status()?.errors == 0, "requests failed");
     drop(server);

@@ -55,7 +55,7 @@ impl<'g> Crew<'g> {
         if round.supervised {
             let mut supervisor = crew.supervise()?;
             supervisor.wait_ready()?;
-            crew.kind = Kind::Supervised(Some(supervisor.into()));
+            crew.kind = Kind::Supervised(Some(Box::new(supervisor)));
         }
         crew.fill()?;
         let workers = u32::try_from(round.workers)?;
@@ -167,7 +167,7 @@ impl<'g> Crew<'g> {
     pub fn restore_supervisor(&mut self) -> Result<()> {
         if let Kind::Supervised(None) = self.kind {
             let supervisor = self.supervise()?;
-            self.kind = Kind::Supervised(Some(supervisor.into()));
+            self.kind = Kind::Supervised(Some(Box::new(supervisor)));
         }
         Ok(())
     }

@@ -64,6 +64,8 @@ tally! {
     discards,
     /// Times the disk got another size.
     resizes,
+    /// Devices that were added beside it and removed again.
+    neighbours,
     /// Times without memory.
     pressures,
     /// Times without processors.

@@ -2,9 +2,11 @@
 
 //! What happens to the workers.
 
+use std::fs;
+use std::io::Read;
 use std::time::Duration;
 
-use abuse::{Operation, Reconnect, Selection};
+use abuse::{Device, NewDevice, Operation, Reconnect, Registry, Selection, Setup};
 use anyhow::{bail, ensure, Result};
 use nix::errno::Errno;
 
@@ -13,7 +15,7 @@ use super::hog::Hog;
 use super::random::Random;
 use super::round::{Round, ROOM};
 use super::Tally;
-use crate::kit::{Answer, Disk, Fio, Guest, Process, PATIENCE};
+use crate::kit::{Answer, Disk, Fio, Guest, Pending, Process, PATIENCE};
 
 /// One trouble, and all its numbers. Workers are named by any number, of which the remainder by how
 /// many there are then counts.
@@ -49,6 +51,8 @@ pub enum Trouble {
     /// The disk becomes so many bytes larger than its clients know of, if its store has room; else
     /// RECONNECT.
     Resize { more: u64 },
+    /// Another device is added, gets a disk, which somebody tries to read, and is removed so much later.
+    Neighbour { time: Duration },
 }
 
 impl Trouble {
@@ -70,9 +74,10 @@ impl Trouble {
                 reconnect: random.percent(30),
                 kill: random.percent(40),
             },
-            48..55 => Trouble::Requeue {
+            48..53 => Trouble::Requeue {
                 older: random.percent(50).then_some(short),
             },
+            53..55 => Trouble::Neighbour { time: short },
             55..58 => Trouble::Reconnect,
             58..61 => Trouble::Resize {
                 more: random.within(0..=ROOM >> 16) << 16,
@@ -158,6 +163,7 @@ impl<'a, 'g> Stage<'a, 'g> {
             }
             Trouble::Reconnect | Trouble::Resize { .. } => self.reconnect()?,
             Trouble::Roll => self.roll()?,
+            Trouble::Neighbour { time } => self.neighbour(time)?,
             Trouble::Reset { time } => self.reset(time)?,
             Trouble::KillSupervisor { away, orphan } => {
                 if self.crew.kill_supervisor()? {
@@ -300,6 +306,23 @@ impl<'a, 'g> Stage<'a, 'g> {
         }
         late.kill()?;
         self.tally.thefts += 1;
+        Ok(())
+    }
+
+    fn neighbour(&mut self, time: Duration) -> Result<()> {
+        let registry = Registry::open()?;
+        let added = registry.add(&NewDevice::default())?;
+        let device = Device::open(added.number.to_string())?;
+        device.setup(&Setup::new(1 << 20))?;
+        let path = device.disk_path();
+        let reader = Pending::start("a read of a disk that goes", move || {
+            fs::File::open(path).and_then(|mut disk| disk.read_exact(&mut [0; 512]))
+        });
+        self.wait(time);
+        registry.remove(added.number, Some(added.sequence), true, Some(PATIENCE))?;
+        let read = reader.finish(PATIENCE)?;
+        ensure!(read.is_err(), "a disk that nobody served was read");
+        self.tally.neighbours += 1;
         Ok(())
     }
 

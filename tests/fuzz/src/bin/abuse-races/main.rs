@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abuse_fuzz::races::{round, Act, Figures, Opponent, ACTS, OPPONENTS};
+use abuse_scenarios::kit::detectors::patience;
 use abuse_scenarios::kit::kernel_log::KernelLog;
 use abuse_scenarios::kit::udev;
 use anyhow::{bail, Context, Result};
@@ -27,8 +28,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const BACKLOG: Duration = Duration::from_millis(200);
 /// And for the last of it.
 const LAST_EVENTS: Duration = Duration::from_secs(20);
-/// What it sees so often, hangs: two minutes of a machine that runs. Where the machine itself stood
-/// still, however long, it has looked only once.
+/// What it sees so often, hangs: two minutes of a machine that runs, eight on a debug kernel. Where the
+/// machine itself stood still, however long, it has looked only once.
 const TOO_OFTEN: u32 = 240;
 
 struct Plan {
@@ -133,7 +134,7 @@ fn watch() {
     let mut seen = now();
     loop {
         let (next, waited) = CHANGED
-            .wait_timeout(seen, LOOK)
+            .wait_timeout(seen, patience(LOOK))
             .unwrap_or_else(PoisonError::into_inner);
         seen = next;
         let Some(going_on) = seen.as_mut().filter(|_| waited.timed_out()) else {
