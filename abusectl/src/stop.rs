@@ -161,7 +161,8 @@ pub fn draining(name: &str, stop: Stop, what: &str, timeout: Duration) -> Failur
     .hint(format!("The {} goes on by itself; {step}.", stop.verb()))
 }
 
-/// Refuses a device in use. One that is merely open gets a moment to be closed.
+/// Refuses a device in use. One that is merely open gets a moment to be closed, by somebody who reads
+/// from it, perhaps.
 fn refuse_while_used(device: &Device, stop: Stop, timeout: Duration) -> Result<(), Failure> {
     let deadline = Instant::now() + timeout.min(GLANCE);
     loop {
@@ -169,7 +170,8 @@ fn refuse_while_used(device: &Device, stop: Stop, timeout: Duration) -> Result<(
         if uses.is_empty() {
             return Ok(());
         }
-        if !matches!(uses[..], [Use::Open(_)]) || Instant::now() >= deadline {
+        let glance = matches!(uses[..], [Use::Open(_)] | [Use::Open(_), Use::Pending(_)]);
+        if !glance || Instant::now() >= deadline {
             let name = device.control_path().display().to_string();
             return Err(busy(&name, stop, &uses));
         }
