@@ -87,10 +87,11 @@ macro_rules! load {
     };
 }
 
-static LOAD: [Attribute<Device>; 12] = [
+static LOAD: [Attribute<Device>; 13] = [
     load!(c"queued", queued),
     load!(c"taken", taken),
     load!(c"draining", draining),
+    load!(c"forwarding", forwarding),
     load!(c"oldest_queued_ns", oldest_queued_ns),
     load!(c"oldest_taken_ns", oldest_taken_ns),
     load!(c"workers", workers),

@@ -49,8 +49,9 @@ use kernel::impl_has_work;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::poll::{PollCondVar, PollTable};
-use kernel::sync::{Arc, CondVar, CondVarTimeoutResult, Mutex, SpinLock};
-use kernel::time::{msecs_to_jiffies, Jiffies};
+use kernel::sync::{Arc, CondVar, CondVarTimeoutResult, Mutex, SetOnce, SpinLock};
+use kernel::time::delay::fsleep;
+use kernel::time::{msecs_to_jiffies, Delta, Jiffies};
 use kernel::workqueue::Work;
 use kernel::{new_condvar, new_mutex, new_poll_condvar, new_spinlock, new_work};
 
@@ -81,6 +82,9 @@ enum Life {
 /// One device.
 #[pin_data]
 pub(crate) struct Device {
+    /// Where data are moved to and from files, once any were. First: nothing of the device goes
+    /// before all that has landed.
+    runway: SetOnce<WorkQueue>,
     number: u32,
     sequence: u64,
     name: Name,
@@ -113,6 +117,8 @@ pub(crate) struct Device {
     /// Whether the disk refuses writes: the block layer only says so, and lets through what a
     /// filesystem sends that was mounted before.
     read_only: Atomic<u32>,
+    /// Whether the disk has no volatile cache: what is written is durable when it ends.
+    write_through: Atomic<u32>,
     files: Atomic<u64>,
     #[pin]
     teardown: Work<Device, TEARDOWN>,
@@ -177,6 +183,7 @@ impl Device {
         let ledger = Ledger::new(Store::new(), holders, Store::new(), origin);
         Arc::pin_init(
             pin_init!(Device {
+                runway: SetOnce::new(),
                 number,
                 sequence,
                 name,
@@ -192,6 +199,7 @@ impl Device {
                 settled <- new_condvar!(),
                 live: Atomic::new(0),
                 read_only: Atomic::new(0),
+                write_through: Atomic::new(0),
                 files: Atomic::new(0),
                 teardown <- new_work!("abuse::teardown"),
                 welcome <- new_work!("abuse::welcome"),
@@ -205,6 +213,25 @@ impl Device {
     /// A number for an open file; never given twice.
     pub(crate) fn new_file(&self) -> u64 {
         self.files.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    /// Where data are moved to and from files. Made when it is first asked for: most devices never
+    /// do. It goes with the device, when the last of its requests has ended.
+    pub(crate) fn runway(&self) -> Result<&WorkQueue> {
+        loop {
+            if let Some(runway) = self.runway.as_ref() {
+                return Ok(runway);
+            }
+            if !self.runway.populate(WorkQueue::of_device(self.number)?) {
+                // Somebody else was faster, and may be in the middle of it.
+                fsleep(Delta::from_micros(10));
+            }
+        }
+    }
+
+    /// Whether what is written must be durable when it ends.
+    pub(crate) fn is_write_through(&self) -> bool {
+        self.write_through.load(Relaxed) != 0
     }
 
     /// Wakes whom the ledger names.

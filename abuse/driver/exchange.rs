@@ -6,8 +6,11 @@
 //! lock and without faulting, commit or abort under the lock. A copy that met a missing page is
 //! undone, the page is brought in while nothing is held, and it is tried again. So a worker with
 //! slow memory delays nobody but itself.
+//!
+//! A request that is forwarded is not copied: see `forward`.
 
 mod complete;
+mod forward;
 mod take;
 
 use crate::abi::{self, Exchange};

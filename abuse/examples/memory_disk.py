@@ -23,7 +23,7 @@ NOT_SUPPORTED = 5
 
 # The structs of abuse.h. None has padding, so "=", which adds none, describes them.
 SETUP = struct.Struct("=II Q 12I 2Q 2I 5Q")
-STATUS = struct.Struct("=II Q II Q 8I 5Q 128s 384s 32s 64s")
+STATUS = struct.Struct("=II Q II Q 8I 5Q 2I 128s 384s 32s 64s")
 EXCHANGE = struct.Struct("=II 6Q 8I")
 TAKE = struct.Struct("=4Q 3I 2H")
 DONE = struct.Struct("=QQ I 2H i I")
@@ -54,7 +54,7 @@ def call(fd, request, layout, *values):
 def prepare(fd):
     """Bytes of the disk and of its largest request; sets it up if that was not done."""
     status = call(fd, ABUSE_STATUS, STATUS)
-    setup = SETUP.unpack(status[19])
+    setup = SETUP.unpack(status[21])
     if setup[2] == 0:
         setup = call(fd, ABUSE_SETUP, SETUP, 0, 64 << 20)
     return setup[2], setup[7]

@@ -58,12 +58,12 @@ pub mod standby;
 mod sys;
 pub mod worker;
 
-pub use backend::{Backend, Capabilities};
+pub use backend::{Asked, Backend, Capabilities, Places};
 pub use device::{
     Added, Device, NewDevice, OpCounts, Operation, Reconnect, Reconnected, Registry, Requeued,
     ResetOutcome, Selection, Setup, State, Status,
 };
 pub use error::{Error, Result};
-pub use request::{Failure, Outcome, Request, Take};
+pub use request::{Extent, Failure, Outcome, Request, Take};
 pub use standby::Standby;
 pub use worker::{Served, Stop, Worker};

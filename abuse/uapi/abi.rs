@@ -122,6 +122,8 @@ pub const MAX_TAGS: u32 = 65536;
 pub const MAX_BYTES: u32 = 16 << 20;
 /// Most pieces of one request.
 pub const MAX_SEGMENTS: u32 = 256;
+/// Most places one request is forwarded to.
+pub const MAX_EXTENTS: u32 = 256;
 /// Each taken request's buffer starts at a multiple of this from the arena.
 pub const ARENA_ALIGN: u32 = 4096;
 /// [`Exchange::timeout_ns`], [`Reset::timeout_ns`]: wait for ever.
@@ -150,6 +152,9 @@ pub const OP_COUNT: usize = 6;
 pub const REQ_FUA: u16 = 0x1;
 /// [`Take::flags`] of a write-zeroes: keep the space allocated.
 pub const REQ_NOUNMAP: u16 = 0x2;
+/// [`Take::flags`]: the result of the last forward that came back, shifted up by so many bits; 0:
+/// none did.
+pub const REQ_FAILED_SHIFT: u32 = 12;
 
 /// [`Done::result`]: done.
 pub const OK: u16 = 0;
@@ -168,6 +173,24 @@ pub const WRITE_PROTECTED: u16 = 6;
 
 /// [`Done::flags`]: the data of this read are all zero; no buffer is needed.
 pub const DONE_ZERO: u16 = 0x1;
+/// [`Done::flags`]: the driver does it itself, in files: [`Done::buffer`] is the address of as many
+/// [`Extent`]s as [`Done::length`] says.
+pub const DONE_FORWARD: u16 = 0x2;
+/// [`Done::flags`] of a forward: if it fails the request is offered again, with
+/// [`REQ_FAILED_SHIFT`]; else it ends with the error.
+pub const DONE_RETURN: u16 = 0x4;
+
+/// `struct abuse_extent`: a piece of a file that a request is forwarded to.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes.
+    pub offset: u64,
+    /// Bytes, not 0 but for a flush; together the request's length.
+    pub length: u32,
+    /// A file or a block device of the caller.
+    pub fd: i32,
+}
 
 /// `struct abuse_done`: a request to complete.
 #[repr(C, align(8))]
@@ -175,9 +198,9 @@ pub const DONE_ZERO: u16 = 0x1;
 pub struct Done {
     /// As it was taken.
     pub id: u64,
-    /// Read: address of the data.
+    /// Read: address of the data. Forward: of the extents.
     pub buffer: u64,
-    /// Read: bytes at `buffer`, exactly the request's length.
+    /// Read: bytes at `buffer`, exactly the request's length. Forward: extents.
     pub length: u32,
     /// [`OK`], [`IO_ERROR`], ...
     pub result: u16,
@@ -374,6 +397,8 @@ pub const STATE_GONE: u32 = 4;
 pub const ABI_EXCHANGE: u64 = 0x1;
 /// [`Status::abi_features`]: the calls of 2009.
 pub const ABI_V1: u64 = 0x2;
+/// [`Status::abi_features`]: [`DONE_FORWARD`].
+pub const ABI_FORWARD: u64 = 0x4;
 
 /// `struct abuse_op_stats`: counts of one operation since the last set-up.
 #[repr(C, align(8))]
@@ -419,7 +444,7 @@ pub struct Status {
     pub queued: u32,
     /// Requests a worker holds.
     pub taken: u32,
-    /// Requests in the middle of a copy.
+    /// Requests in the middle of a copy, or forwarded.
     pub draining: u32,
     /// Processes that have taken requests and still have the node open.
     pub workers: u32,
@@ -439,6 +464,10 @@ pub struct Status {
     pub refused: u64,
     /// Completed changes that no flush has followed; 0 where none has to.
     pub unflushed: u64,
+    /// Requests whose data the kernel moves; counted in `draining`.
+    pub forwarding: u32,
+    /// Zero.
+    pub reserved: u32,
     /// As the driver adjusted it; all 0 when not set up.
     pub config: Setup,
     /// Per operation.
@@ -472,6 +501,8 @@ impl Default for Status {
             stale: 0,
             refused: 0,
             unflushed: 0,
+            forwarding: 0,
+            reserved: 0,
             config: Setup::default(),
             ops: [OpStats::default(); OP_COUNT],
             driver: [0; 32],
@@ -580,7 +611,7 @@ pub struct Reset {
     pub timeout_ns: u64,
     /// Out: requests ended with EIO.
     pub failed: u32,
-    /// Out: requests still in the middle of a copy.
+    /// Out: requests still in the middle of a copy, or forwarded.
     pub draining: u32,
     /// Zero.
     pub reserved: u64,
@@ -661,7 +692,7 @@ pub struct Remove {
     pub timeout_ns: u64,
     /// Out: requests ended with EIO.
     pub failed: u32,
-    /// Out: requests still in the middle of a copy.
+    /// Out: requests still in the middle of a copy, or forwarded.
     pub draining: u32,
     /// Zero.
     pub reserved1: [u64; 2],
@@ -697,11 +728,12 @@ const _: () = assert!(size_of::<Info>() == 48);
 const _: () = assert!(size_of::<Vector>() == 16);
 const _: () = assert!(size_of::<XfrHdr>() == 40);
 const _: () = assert!(size_of::<Done>() == 32);
+const _: () = assert!(size_of::<Extent>() == 16);
 const _: () = assert!(size_of::<Take>() == 48);
 const _: () = assert!(size_of::<Exchange>() == 88);
 const _: () = assert!(size_of::<Setup>() == 128);
 const _: () = assert!(size_of::<OpStats>() == 64);
-const _: () = assert!(size_of::<Status>() == 712);
+const _: () = assert!(size_of::<Status>() == 720);
 const _: () = assert!(size_of::<Requeue>() == 56);
 const _: () = assert!(size_of::<Reconnect>() == 64);
 const _: () = assert!(size_of::<Reset>() == 32);

@@ -103,6 +103,7 @@ enum {
 #define ABUSE_MAX_TAGS		65536	/* requests per device: depth times queues */
 #define ABUSE_MAX_BYTES		(16u << 20)	/* bytes of one request */
 #define ABUSE_MAX_SEGMENTS	256	/* pieces of one request */
+#define ABUSE_MAX_EXTENTS	256	/* places one request is forwarded to */
 /* Each taken request's buffer starts at a multiple of this from the arena. */
 #define ABUSE_ARENA_ALIGN	4096
 /* abuse_exchange.timeout_ns: wait for ever. */
@@ -126,6 +127,8 @@ enum {
 /* abuse_take.flags */
 #define ABUSE_REQ_FUA		0x1	/* durable before it is completed */
 #define ABUSE_REQ_NOUNMAP	0x2	/* WRITE_ZEROES: keep the space allocated */
+/* The result of the last forward that came back, shifted up by so many bits; 0: none did. */
+#define ABUSE_REQ_FAILED_SHIFT	12
 
 /* abuse_done.result */
 enum {
@@ -140,18 +143,34 @@ enum {
 
 /* abuse_done.flags */
 #define ABUSE_DONE_ZERO		0x1	/* READ: the data are all zero; buffer and length are ignored */
+#define ABUSE_DONE_FORWARD	0x2	/*
+					 * the driver does it itself, in files: buffer is the address of
+					 * struct abuse_extent[length]
+					 */
+#define ABUSE_DONE_RETURN	0x4	/*
+					 * FORWARD: if it fails the request is offered again, with
+					 * ABUSE_REQ_FAILED_SHIFT; without this flag it ends with the error
+					 */
+
+/* A piece of a file that a request is forwarded to. 16 bytes. */
+struct abuse_extent {
+	__aligned_u64 offset;	/* in: bytes */
+	__u32	length;		/* in: bytes, not 0 but for a FLUSH; together the request's length */
+	__s32	fd;		/* in: a file or a block device of the caller */
+};
 
 /* A request to complete. 32 bytes. */
 struct abuse_done {
 	__aligned_u64 id;	/* in: as it was taken */
-	__aligned_u64 buffer;	/* in: READ: address of the data */
-	__u32	length;		/* in: READ: bytes at buffer, exactly the request's length */
+	__aligned_u64 buffer;	/* in: READ: address of the data; FORWARD: of the extents */
+	__u32	length;		/* in: READ: bytes at buffer, exactly the request's length; FORWARD: extents */
 	__u16	result;		/* in: ABUSE_OK, ... */
 	__u16	flags;		/* in: ABUSE_DONE_* */
 	__s32	status;		/*
 				 * out: 0, or why the entry changed nothing: -ESTALE (the id has
 				 * been completed or re-offered), -ENOENT (never given out, or not
-				 * taken), -EINVAL, -EFAULT, -EAGAIN (the buffer kept vanishing).
+				 * taken), -EINVAL, -EFAULT, -EAGAIN (the buffer kept vanishing);
+				 * FORWARD: -EBADF, -EOPNOTSUPP, -ELOOP, -ERANGE, -ENOMEM too.
 				 * Written only for entries that were refused: clear it first.
 				 */
 	__u32	reserved;
@@ -270,8 +289,9 @@ struct abuse_op_stats {
 /* abuse_status.abi_features */
 #define ABUSE_ABI_EXCHANGE	0x1
 #define ABUSE_ABI_V1		0x2
+#define ABUSE_ABI_FORWARD	0x4
 
-/* Everything about one device. Needs no write access. 712 bytes. */
+/* Everything about one device. Needs no write access. 720 bytes. */
 struct abuse_status {
 	__u32	size;		/* in: sizeof(struct abuse_status) */
 	__u32	abi_version;	/* ABUSE_ABI_VERSION */
@@ -282,7 +302,7 @@ struct abuse_status {
 	__u32	epoch;		/* counts set-ups and reconnects */
 	__u32	queued;		/* requests nobody has taken */
 	__u32	taken;		/* requests a worker holds */
-	__u32	draining;	/* requests in the middle of a copy */
+	__u32	draining;	/* requests in the middle of a copy, or forwarded */
 	__u32	workers;	/* processes that have taken requests and still have the node open */
 	__u32	waiting;	/* threads asleep in EXCHANGE */
 	__u32	openers;	/* of the disk */
@@ -292,6 +312,8 @@ struct abuse_status {
 	__aligned_u64 stale;	/* completions refused because the id was old */
 	__aligned_u64 refused;	/* re-offers refused because a writer lives */
 	__aligned_u64 unflushed; /* completed changes that no flush has followed; 0 where none has to */
+	__u32	forwarding;	/* requests whose data the kernel moves; counted in draining */
+	__u32	reserved;
 	struct abuse_setup config;	/* as the driver adjusted it; 0 when not set up */
 	struct abuse_op_stats ops[ABUSE_OP_COUNT];
 	char	driver[32];	/* version of the driver, NUL-terminated */
@@ -366,7 +388,7 @@ struct abuse_reset {
 	__u32	flags;		/* in: ABUSE_RS_* */
 	__aligned_u64 timeout_ns;	/* in: 0: do not wait; ABUSE_FOREVER */
 	__u32	failed;		/* out: requests ended with EIO */
-	__u32	draining;	/* out: requests still in the middle of a copy */
+	__u32	draining;	/* out: requests still in the middle of a copy, or forwarded */
 	__aligned_u64 reserved;
 };
 
@@ -411,7 +433,7 @@ struct abuse_remove {
 	__aligned_u64 sequence;	/* in: of the device that is meant; 0: whichever has the number */
 	__aligned_u64 timeout_ns;	/* in: 0: do not wait until it is gone; ABUSE_FOREVER */
 	__u32	failed;		/* out: requests ended with EIO */
-	__u32	draining;	/* out: requests still in the middle of a copy */
+	__u32	draining;	/* out: requests still in the middle of a copy, or forwarded */
 	__aligned_u64 reserved1[2];
 };
 

@@ -47,7 +47,7 @@ impl Device {
         let mut status = abi::Status {
             size: core::mem::size_of::<abi::Status>() as u32,
             abi_version: abi::ABI_VERSION,
-            abi_features: abi::ABI_EXCHANGE | abi::ABI_V1,
+            abi_features: abi::ABI_EXCHANGE | abi::ABI_V1 | abi::ABI_FORWARD,
             number: self.number,
             state,
             sequence: self.sequence,
@@ -55,6 +55,7 @@ impl Device {
             queued: summary.queued,
             taken: summary.taken,
             draining: summary.busy,
+            forwarding: summary.forwarding,
             workers: summary.workers,
             waiting: summary.sleepers,
             openers,

@@ -61,6 +61,8 @@ impl Device {
         this.live.store(0, Relaxed);
         let read_only = shape.features & abi::F_READ_ONLY != 0;
         this.read_only.store(read_only.into(), Relaxed);
+        let write_through = shape.features & abi::F_WRITE_THROUGH != 0;
+        this.write_through.store(write_through.into(), Relaxed);
         // Before the disk: it may be opened as soon as it is there.
         let old = this.ledger.lock().configure(slots, scratch, policies);
         drop(old);

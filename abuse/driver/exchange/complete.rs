@@ -2,6 +2,7 @@
 
 //! Completing: begin, bring the data, commit; and seeing requests to their end.
 
+use super::forward::forward;
 use crate::abi::{self, Done, Exchange};
 use crate::device::{Device, DeviceLedger, CHUNK};
 use crate::ledger::{Ended, Finish, Op, Refusal, Wake};
@@ -37,7 +38,11 @@ pub(super) fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u3
             // What cannot be read is refused; there is nowhere to say so but in the count.
             return Ok((completed, failed.saturating_add(left)));
         }
-        let (statuses, all) = complete_chunk(device, entries);
+        let (mut statuses, mut all) = complete_chunk(device, entries);
+        if !all && statuses.contains(&FORWARD) {
+            forward(device, entries, &mut statuses);
+            all = statuses.iter().all(|&status| status == 0);
+        }
         at = at.wrapping_add(size_of::<Done>().wrapping_mul(count) as u64);
         left = left.saturating_sub(count as u32);
         if all {
@@ -87,6 +92,7 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> ([i32; CHUNK], bool
     let mut ledger = device.ledger.lock();
     for (entry, done) in entries.iter().enumerate() {
         let status = match check(done) {
+            Err(_) if is_forward(done) => FORWARD,
             Err(error) => error.to_errno(),
             Ok(()) => match ledger.finish_begin(done.id, false) {
                 Ok(finish) => {
@@ -107,6 +113,9 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> ([i32; CHUNK], bool
         }
     }
     drop(ledger);
+    if !all && begun.is_empty() {
+        return (statuses, all);
+    }
 
     for begun in begun.as_mut_slice() {
         if let Some(done) = entries.get(usize::from(begun.entry)) {
@@ -164,7 +173,12 @@ fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> ([i32; CHUNK], bool
 
 /// Sees to the end of a request, once the ledger is unlocked.
 #[inline(always)]
-fn leave(gone: Ended<Request>, status: Status, together: &mut Together, leaving: &mut Leaving) {
+pub(super) fn leave(
+    gone: Ended<Request>,
+    status: Status,
+    together: &mut Together,
+    leaving: &mut Leaving,
+) {
     if status != Status::OK || gone.doomed || trace::end_is_on() {
         return leave_alone(gone, status, leaving);
     }
@@ -195,8 +209,10 @@ fn leave_alone(gone: Ended<Request>, status: Status, leaving: &mut Leaving) {
 
 /// Marks an entry that is to be tried again; no status that anybody gets to see.
 const AGAIN: i32 = i32::MIN;
+/// Marks an entry that is to be forwarded; as above.
+pub(super) const FORWARD: i32 = i32::MIN + 1;
 
-fn refused(refusal: Refusal) -> i32 {
+pub(super) fn refused(refusal: Refusal) -> i32 {
     match refusal {
         Refusal::Stale => -ESTALE,
         Refusal::Unknown => ENOENT.to_errno(),
@@ -289,7 +305,7 @@ fn abort(
 
 /// Ends what has left the ledger.
 #[inline(always)]
-fn end(device: &Device, together: Together, leaving: &mut Leaving) {
+pub(super) fn end(device: &Device, together: Together, leaving: &mut Leaving) {
     let off = NoBottomHalves::new();
     together.end(&off);
     if !leaving.is_empty() {
@@ -323,6 +339,13 @@ fn check(done: &Done) -> Result {
     }
 }
 
+#[cold]
+fn is_forward(done: &Done) -> bool {
+    let flags = abi::DONE_FORWARD | abi::DONE_RETURN;
+    let known = done.flags & !flags == 0 && done.flags & abi::DONE_FORWARD != 0;
+    known && done.result == abi::OK && done.reserved == 0
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Brought {
     /// All data are there, or none are needed.
@@ -353,7 +376,7 @@ fn bring(finish: &Finish<Request>, done: &Done) -> Brought {
 }
 
 #[inline(always)]
-fn status_of(result: u16) -> Status {
+pub(super) fn status_of(result: u16) -> Status {
     if result == abi::OK {
         return Status::OK;
     }

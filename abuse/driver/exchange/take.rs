@@ -281,6 +281,7 @@ fn describe(claim: &Claim<Request>, at: u64, epoch: u32) -> Take {
         Op::WriteZeroes if request.nounmap() => abi::REQ_NOUNMAP,
         _ => 0,
     };
+    let failed = u16::from(claim.failure) << abi::REQ_FAILED_SHIFT;
     Take {
         id: claim.id,
         sector: request.sector_of(claim.op),
@@ -290,6 +291,6 @@ fn describe(claim: &Claim<Request>, at: u64, epoch: u32) -> Take {
         attempt: claim.attempt,
         epoch,
         op: claim.op as u16,
-        flags,
+        flags: flags | failed,
     }
 }

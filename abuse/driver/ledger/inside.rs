@@ -34,7 +34,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.queued
     }
 
-    /// Requests in the middle of a copy.
+    /// Requests in the middle of a copy, or forwarded.
     pub(crate) fn busy(&self) -> u32 {
         self.busy
     }
@@ -87,6 +87,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             queued: self.queued,
             taken: self.taken,
             busy: self.busy,
+            forwarding: self.forwarding,
             workers: self.workers(),
             sleepers: self.sleepers.saturating_add(self.patient),
             ..Summary::default()

@@ -11,6 +11,8 @@
 //!                     └─────────────────────────────────◄─────────┘                            │
 //!                                                                       finish_commit (Idle) ◄─┘
 //!   Finishing ── requeue, then finish_abort ──► Queued
+//!   Taken ── forward_begin ──► Forwarding ── forward_commit ──► (Idle)
+//!                                  └─────── forward_return ──► Queued
 //!   Queued, Taken ── kill, fail_all, too many deaths ──► Condemned ── condemned_pop ──► (Idle)
 //! ```
 //!
@@ -25,14 +27,18 @@
 //! - The queue is in order of arrival, also after requests were offered again.
 //! - Requests that modify data are not offered again while their owner lives, unless forced: a late
 //!   write cannot be refused, only prevented by death.
-//! - What is in the middle of a copy when the disk is killed is *doomed*: it is handed back to
-//!   whoever copies, to be ended with an error, and to nobody else.
+//! - A request that is **forwarded** is in nobody's hands: the kernel moves its data, whatever becomes
+//!   of the workers, and nobody can have it before that I/O is over. Then it ends; or, if that went
+//!   badly and it was asked for, it is offered again.
+//! - What is in the middle of a copy or forwarded when the disk is killed is *doomed*: it is handed
+//!   back to whoever copies, to be ended with an error, and to nobody else.
 //! - Whoever makes a request available says so in a [`Wake`]; one wake-up is in flight at a time.
 //!
 //! | | |
 //! |---|---|
 //! | here | what may become of a request: it arrives, is taken, is finished, is ended with the disk |
 //! | `again` | what a worker had is offered again |
+//! | `forward` | a worker lets the kernel move the data |
 //! | `holders` | the workers: who holds what, who lives |
 //! | `waiting` | who sleeps, who is kept waiting, who is woken |
 //! | `queue` | the order |
@@ -45,6 +51,7 @@
 //! names this one, so that it has to be a `mod.rs`.
 
 mod again;
+mod forward;
 mod holders;
 mod inside;
 mod queue;
@@ -55,8 +62,8 @@ use super::Store;
 
 pub(crate) use holders::{Holder, Process, Who};
 pub(crate) use words::{
-    Again, Arrival, Claim, Counts, Ended, Finish, Held, Next, Op, Policies, Refusal, Requeued,
-    Summary, Wake, Why,
+    Again, Arrival, Claim, Counts, Ended, Finish, Forward, Held, Next, Op, Policies, Refusal,
+    Requeued, Summary, Unforwarded, Wake, Why,
 };
 
 /// No slot: the end of a list.
@@ -73,6 +80,7 @@ enum State {
     Taking,
     Taken,
     Finishing,
+    Forwarding,
     Condemned,
 }
 
@@ -96,6 +104,8 @@ pub(crate) struct Slot<P> {
     bytes: u32,
     deaths: u16,
     lone_deaths: u16,
+    /// How it was last forwarded in vain; 0: it was not.
+    failure: u8,
     op: Op,
     state: State,
     v1: bool,
@@ -122,6 +132,7 @@ impl<P> Slot<P> {
             bytes: 0,
             deaths: 0,
             lone_deaths: 0,
+            failure: 0,
             op: Op::Read,
             state: State::Idle,
             v1: false,
@@ -166,6 +177,8 @@ pub(crate) struct Ledger<P, Q> {
     queued: u32,
     taken: u32,
     busy: u32,
+    /// Of these, forwarded.
+    forwarding: u32,
     /// Condemned and not yet ended.
     leaving: u32,
     sleepers: u32,
@@ -215,6 +228,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             queued: 0,
             taken: 0,
             busy: 0,
+            forwarding: 0,
             leaving: 0,
             sleepers: 0,
             wake_in_flight: false,
@@ -381,6 +395,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         slot.bytes = arrival.bytes;
         slot.deaths = 0;
         slot.lone_deaths = 0;
+        slot.failure = 0;
         slot.op = arrival.op;
         slot.covers = self.changes;
         slot.v1 = arrival.v1;
@@ -438,6 +453,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             op: slot.op,
             bytes: slot.bytes,
             attempt: u32::from(slot.deaths),
+            failure: slot.failure,
             age: now.saturating_sub(slot.queued_at),
         };
         // It is the first: nothing is before it.
@@ -505,8 +521,9 @@ impl<P, Q: Process> Ledger<P, Q> {
             State::Taken => false,
             State::Queued if v1 && slot.v1 => true,
             // Somebody else is in the middle of completing it: it is lost to this caller, unless
-            // that copy fails, and then it stays with its owner.
-            State::Finishing => return Err(self.refuse(generation, generation)),
+            // that copy fails, and then it stays with its owner. What is forwarded never comes back
+            // under this id.
+            State::Finishing | State::Forwarding => return Err(self.refuse(generation, generation)),
             _ => return Err(Refusal::Unknown),
         };
         let Some(request) = slot.request.take() else {

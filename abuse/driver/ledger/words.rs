@@ -110,6 +110,8 @@ pub(crate) struct Claim<P> {
     pub(crate) bytes: u32,
     /// Owners that died holding it.
     pub(crate) attempt: u32,
+    /// How it was last forwarded in vain; 0: it was not.
+    pub(crate) failure: u8,
     /// Nanoseconds since the block layer queued it.
     pub(crate) age: u64,
 }
@@ -136,6 +138,28 @@ pub(crate) struct Finish<P> {
     /// Its bytes.
     pub(crate) bytes: u32,
     pub(super) from_queue: bool,
+}
+
+/// A request whose data the kernel moves. Must be committed or returned.
+#[must_use]
+pub(crate) struct Forward<P> {
+    /// Its id.
+    pub(crate) id: u64,
+    /// The request.
+    pub(crate) request: P,
+    /// The operation.
+    pub(crate) op: Op,
+    /// Its bytes.
+    pub(crate) bytes: u32,
+}
+
+/// Why a request was not forwarded; nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unforwarded<E> {
+    /// The id is not that of a taken request.
+    Refused(Refusal),
+    /// It may not go where the worker wants it to go.
+    Unfit(E),
 }
 
 /// A request that has left the ledger.
@@ -255,8 +279,10 @@ pub(crate) struct Summary {
     pub(crate) queued: u32,
     /// Requests a worker holds.
     pub(crate) taken: u32,
-    /// Requests in the middle of a copy.
+    /// Requests in the middle of a copy, or forwarded.
     pub(crate) busy: u32,
+    /// Of these, forwarded.
+    pub(crate) forwarding: u32,
     /// Workers whose file is open.
     pub(crate) workers: u32,
     /// Threads asleep.

@@ -37,6 +37,26 @@ extern "C" {
     pub(super) fn abuse_bh_enable();
     pub(super) fn abuse_noio_save() -> c_uint;
     pub(super) fn abuse_noio_restore(flags: c_uint);
+    pub(super) fn abuse_flusher_save() -> c_uint;
+    pub(super) fn abuse_flusher_restore(flags: c_uint);
+    pub(super) fn abuse_creds_of_file(file: *mut bindings::file) -> *const bindings::cred;
+    pub(super) fn abuse_creds_restore(before: *const bindings::cred);
+    /// What does not change of an open file.
+    pub(super) fn abuse_file_facts(file: *mut bindings::file) -> u32;
+    pub(super) fn abuse_file_bytes(file: *mut bindings::file) -> u64;
+    pub(super) fn abuse_file_is_on(
+        file: *mut bindings::file,
+        request: *mut bindings::request,
+    ) -> bool;
+    pub(super) fn abuse_kiocb_init(
+        kiocb: *mut bindings::kiocb,
+        file: *mut bindings::file,
+        place: i64,
+        flags: c_int,
+    );
+    pub(super) fn abuse_kiocb_start_write(kiocb: *mut bindings::kiocb);
+    pub(super) fn abuse_kiocb_try_start_write(kiocb: *mut bindings::kiocb) -> bool;
+    pub(super) fn abuse_kiocb_end_write(kiocb: *mut bindings::kiocb);
     pub(super) fn abuse_disk_openers(disk: *mut bindings::gendisk) -> c_uint;
     pub(super) fn abuse_disk_suppress_scan(disk: *mut bindings::gendisk, suppress: bool) -> bool;
     pub(super) fn abuse_disk_need_scan(disk: *mut bindings::gendisk, need: bool);

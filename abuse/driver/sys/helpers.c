@@ -4,10 +4,13 @@
  * functions; and the proof that the constants sys/ repeats are the kernel's.
  * No policy here.
  */
+#include <linux/backing-dev.h>
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/bottom_half.h>
+#include <linux/cred.h>
 #include <linux/eventpoll.h>
+#include <linux/falloc.h>
 #include <linux/fault-inject-usercopy.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
@@ -52,6 +55,14 @@ static_assert((__force u32)EPOLLERR == 0x8);
 static_assert((__force u32)EPOLLHUP == 0x10);
 static_assert((__force u32)EPOLLRDNORM == 0x40);
 static_assert((__force u32)EPOLLMSG == 0x400);
+
+/* sys/flight.rs */
+static_assert(IOCB_DSYNC == 0x2);
+static_assert(IOCB_NOWAIT == 0x8);
+static_assert(FALLOC_FL_KEEP_SIZE == 0x1);
+static_assert(FALLOC_FL_PUNCH_HOLE == 0x2);
+static_assert(FALLOC_FL_ZERO_RANGE == 0x10);
+static_assert(EIOCBQUEUED == 529);
 
 /*
  * Bytes of a page that lie at @offset, to user space; true if all were copied. Never faults, but
@@ -162,6 +173,93 @@ unsigned int abuse_noio_save(void)
 void abuse_noio_restore(unsigned int flags)
 {
 	memalloc_noio_restore(flags);
+}
+
+/* The calling thread cleans memory: no I/O to get some, and not throttled by what others dirty. */
+unsigned int abuse_flusher_save(void)
+{
+	unsigned int flags = current->flags & (PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO);
+
+	current->flags |= PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO;
+	return flags;
+}
+
+void abuse_flusher_restore(unsigned int flags)
+{
+	current->flags &= ~(PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO);
+	current->flags |= flags;
+}
+
+/* The calling thread may what whoever opened the file may; returns what it might. */
+const struct cred *abuse_creds_of_file(struct file *file)
+{
+	return override_creds(file->f_cred);
+}
+
+void abuse_creds_restore(const struct cred *before)
+{
+	revert_creds(before);
+}
+
+/* The bits are those of sys/backing.rs. */
+u32 abuse_file_facts(struct file *file)
+{
+	struct inode *inode = file->f_mapping->host;
+	fmode_t read = FMODE_READ | FMODE_CAN_READ, write = FMODE_WRITE | FMODE_CAN_WRITE;
+	bool places = S_ISREG(inode->i_mode) || S_ISBLK(inode->i_mode);
+
+	return (S_ISREG(inode->i_mode) ? 1u << 0 : 0) |
+	       (S_ISBLK(inode->i_mode) ? 1u << 1 : 0) |
+	       ((file->f_mode & read) == read && file->f_op->read_iter ? 1u << 2 : 0) |
+	       ((file->f_mode & write) == write && file->f_op->write_iter ? 1u << 3 : 0) |
+	       (file->f_flags & O_APPEND ? 1u << 4 : 0) |
+	       (file->f_flags & O_DIRECT ? 1u << 5 : 0) |
+	       (places && !mapping_can_writeback(file->f_mapping) ? 1u << 6 : 0) |
+	       (file->f_mode & FMODE_NOWAIT ? 1u << 7 : 0);
+}
+
+u64 abuse_file_bytes(struct file *file)
+{
+	return i_size_read(file->f_mapping->host);
+}
+
+/* Whether a file is the disk of a request, a partition of it, or on a file system there. */
+bool abuse_file_is_on(struct file *file, struct request *request)
+{
+	struct inode *inode = file->f_mapping->host;
+	struct block_device *bdev = S_ISBLK(inode->i_mode) ? I_BDEV(inode) : inode->i_sb->s_bdev;
+
+	return bdev && bdev_get_queue(bdev) == request->q;
+}
+
+void abuse_kiocb_init(struct kiocb *kiocb, struct file *file, loff_t place, int flags)
+{
+	init_sync_kiocb(kiocb, file);
+	kiocb->ki_pos = place;
+	kiocb->ki_flags |= flags;
+}
+
+/* Writes to a regular file may come; waits while its file system is frozen. */
+void abuse_kiocb_start_write(struct kiocb *kiocb)
+{
+	kiocb_start_write(kiocb);
+}
+
+/* The same, without waiting. */
+bool abuse_kiocb_try_start_write(struct kiocb *kiocb)
+{
+	struct super_block *sb = file_inode(kiocb->ki_filp)->i_sb;
+
+	if (!sb_start_write_trylock(sb))
+		return false;
+	/* As kiocb_start_write() does: it ends elsewhere. */
+	__sb_writers_release(sb, SB_FREEZE_WRITE);
+	return true;
+}
+
+void abuse_kiocb_end_write(struct kiocb *kiocb)
+{
+	kiocb_end_write(kiocb);
 }
 
 unsigned int abuse_disk_openers(struct gendisk *disk)

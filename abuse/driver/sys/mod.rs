@@ -3,11 +3,13 @@
 //! Every `unsafe` block of the driver lives below here; no policy does.
 
 pub(crate) mod attributes;
+pub(crate) mod backing;
 pub(crate) mod chrdev;
 pub(crate) mod devices;
 pub(crate) mod disk;
 pub(crate) mod few;
 pub(crate) mod ffi;
+pub(crate) mod flight;
 pub(crate) mod request;
 pub(crate) mod task;
 pub(crate) mod trace;

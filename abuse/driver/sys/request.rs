@@ -7,7 +7,7 @@
 use super::ffi;
 use super::task::NoBottomHalves;
 use crate::ledger::Op;
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 use kernel::bindings;
 
@@ -141,6 +141,50 @@ impl Request {
         })
     }
 
+    /// Whether its vectors lie side by side: those of several bios do not.
+    pub(super) fn is_one_bio(&self) -> bool {
+        let bio = self.raw().bio;
+        // SAFETY: A bio of a request in flight.
+        !bio.is_null() && unsafe { (*bio).bi_next.is_null() }
+    }
+
+    /// The memory of its data from `at` on: at most `bytes`, and no more than one bio has. Says how
+    /// much it is.
+    pub(super) fn memory_at(
+        &self,
+        at: usize,
+        bytes: usize,
+        direction: u32,
+    ) -> Option<(bindings::iov_iter, usize)> {
+        let mut at = at;
+        let mut bio = self.raw().bio;
+        while !bio.is_null() {
+            // SAFETY: A bio of a request in flight; read as a whole because the struct is packed.
+            let iter = unsafe { (*bio).bi_iter };
+            let size = iter.bi_size as usize;
+            if at < size {
+                let bytes = bytes.min(size.wrapping_sub(at));
+                let skip = at.wrapping_add(iter.bi_bvec_done as usize);
+                // SAFETY: The index lies in the vectors of the bio, which are in flight with it, and
+                // so many of them hold what comes after it.
+                let memory = unsafe {
+                    let first = (*bio).bi_io_vec.add(iter.bi_idx as usize);
+                    memory(first, vectors_of(bio), skip, bytes, direction)
+                };
+                return Some((memory, bytes));
+            }
+            at = at.wrapping_sub(size);
+            // SAFETY: A bio of a request in flight, whose chain does not change.
+            bio = unsafe { (*bio).bi_next };
+        }
+        None
+    }
+
+    /// What C knows it by, for as long as it is in flight.
+    pub(super) fn as_ptr(&self) -> *mut bindings::request {
+        self.0.as_ptr()
+    }
+
     /// The pieces of its data, in order. Only for operations that have data.
     pub(crate) fn segments(&self) -> Segments<'_> {
         let bio = self.raw().bio;
@@ -233,6 +277,49 @@ impl Drop for Together {
     }
 }
 
+/// The memory that `bytes` of `count` vectors are in, after `skip`.
+///
+/// # Safety
+///
+/// There are as many vectors, with as many bytes, for as long as the result is used.
+pub(super) unsafe fn memory(
+    vectors: *const bindings::bio_vec,
+    count: usize,
+    skip: usize,
+    bytes: usize,
+    direction: u32,
+) -> bindings::iov_iter {
+    let mut memory = MaybeUninit::uninit();
+    let all = skip.wrapping_add(bytes);
+    // SAFETY: By the contract.
+    unsafe { bindings::iov_iter_bvec(memory.as_mut_ptr(), direction, vectors, count, all) };
+    if skip > 0 {
+        // SAFETY: Initialised above, with more than that.
+        unsafe { bindings::iov_iter_advance(memory.as_mut_ptr(), skip) };
+    }
+    // SAFETY: Initialised above.
+    unsafe { memory.assume_init() }
+}
+
+/// How many vectors a bio has left.
+///
+/// # Safety
+///
+/// It is of a request in flight.
+unsafe fn vectors_of(bio: *mut bindings::bio) -> usize {
+    let mut place = iter_of(bio);
+    let mut count = 0usize;
+    while place.left > 0 {
+        // SAFETY: `left` is not 0, so there is a vector at `index`.
+        let len = unsafe { (*(*bio).bi_io_vec.add(place.index as usize)).bv_len };
+        place.left = place.left.saturating_sub(len.saturating_sub(place.done));
+        place.done = 0;
+        place.index = place.index.wrapping_add(1);
+        count = count.wrapping_add(1);
+    }
+    count
+}
+
 /// Where a walk over the vectors of one bio stands.
 #[derive(Clone, Copy)]
 struct Place {
@@ -313,6 +400,15 @@ impl Segment<'_> {
     /// Offset in its first page.
     pub(crate) fn offset(&self) -> u32 {
         self.offset
+    }
+
+    /// As a vector, for as long as the request is in flight.
+    pub(super) fn vector(&self) -> bindings::bio_vec {
+        bindings::bio_vec {
+            bv_page: self.page,
+            bv_len: self.len,
+            bv_offset: self.offset,
+        }
     }
 
     /// Copies it to user space without faulting; whether all of it arrived.

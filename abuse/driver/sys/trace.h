@@ -148,7 +148,8 @@ TRACE_EVENT(abuse_requeue,
 			{ 2, "forced" },
 			{ 3, "closed" },
 			{ 4, "died" },
-			{ 5, "put-failed" }))
+			{ 5, "put-failed" },
+			{ 6, "forward-failed" }))
 );
 
 /* The block layer is told how it ended: 0 or a negative errno. */

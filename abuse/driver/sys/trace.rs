@@ -169,6 +169,14 @@ pub(crate) fn requeue_failed(device: u32, id: u64, new: u64) {
     unsafe { ffi::abuse_do_trace_requeue(&about, new, core::ptr::null_mut(), 0, 0, 5) };
 }
 
+/// A request that was forwarded in vain is offered again.
+#[cold]
+pub(crate) fn requeue_forward(device: u32, id: u64, new: u64) {
+    let about = About::unknown(device, id);
+    // SAFETY: As above.
+    unsafe { ffi::abuse_do_trace_requeue(&about, new, core::ptr::null_mut(), 0, 0, 6) };
+}
+
 /// A request ends.
 #[cold]
 pub(crate) fn end(device: u32, ended: &Ended<Request>, status: Status) {

@@ -29,6 +29,7 @@ plain!(
     abi::Vector,
     abi::XfrHdr,
     abi::Done,
+    abi::Extent,
     abi::Take,
     abi::Exchange,
     abi::Setup

@@ -32,6 +32,21 @@ impl WorkQueue {
         Ok(WorkQueue(NonNull::new(queue).ok_or(ENOMEM)?))
     }
 
+    /// Makes one for device `number` to move data to and from files. Memory may be freed by what it
+    /// does, so it does it when there is none, too. Of its own: what one device waits for another may
+    /// have to do.
+    pub(crate) fn of_device(number: u32) -> Result<Self> {
+        /// As much at once, of what sleeps.
+        const MOST: i32 = 32;
+        let flags = bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM;
+        // SAFETY: The format is static and takes one number.
+        let queue = unsafe {
+            bindings::alloc_workqueue_noprof(c"abuse%u".as_char_ptr(), flags, MOST, number)
+        };
+        // INVARIANT: Just allocated.
+        Ok(WorkQueue(NonNull::new(queue).ok_or(ENOMEM)?))
+    }
+
     /// Waits for all work that has been put here, and for what that work puts here.
     pub(crate) fn drain(&self) {
         // SAFETY: Valid by the type invariant.

@@ -50,12 +50,15 @@
 //!   store any more. What is done by io_uring or AIO outlives its process: such a backend has to wait
 //!   for what the dead began, in [`fence`](Backend::fence), which a worker calls before it does one of
 //!   their requests again. [`File`] does so.
+//! - **Forwards.** A backend that only knows in which files the bytes are says so, and the driver
+//!   moves them itself: see [`Map`]. What has been sent there goes on whatever becomes of the worker.
 //! - **Errors are answers.** An error becomes the request's result (see [`Failure`]); a panic
 //!   becomes an I/O error, and the worker goes on.
 //!
 //! [`Failure`]: crate::Failure
 
 mod file;
+mod forward;
 mod null;
 mod ram;
 #[cfg(test)]
@@ -66,6 +69,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 pub use file::{File, FileOptions};
+pub use forward::{Asked, Map, Mapped, Places};
 pub use null::Null;
 pub use ram::{Pages, Ram};
 pub use transfer::{Bytes, Transfer};
@@ -124,6 +128,14 @@ pub trait Backend: Send + Sync {
     fn secure_erase(&self, _offset: u64, _length: u64) -> io::Result<()> {
         Err(unsupported())
     }
+
+    /// Says where the bytes of a request are, so that the driver moves, flushes or clears them there
+    /// itself. Asked of a backend with [`Capabilities::forward`], and then nothing else is. If no
+    /// place is named the backend has done what was asked, which of a read it cannot. One that does
+    /// nothing else is a [`Map`].
+    fn forward<'a>(&'a self, _asked: &Asked, _places: &mut Places<'a>) -> io::Result<()> {
+        Err(unsupported())
+    }
 }
 
 /// What a backend can do beyond reading, writing and flushing, and what it needs. A worker refuses
@@ -151,6 +163,9 @@ pub struct Capabilities {
     pub write_zeroes: bool,
     /// [`secure_erase`](Backend::secure_erase) works.
     pub secure_erase: bool,
+    /// It says where the bytes are and touches none: [`forward`](Backend::forward) is called, and
+    /// nothing else.
+    pub forward: bool,
 }
 
 fn unsupported() -> io::Error {
@@ -225,5 +240,9 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
 
     fn secure_erase(&self, offset: u64, length: u64) -> io::Result<()> {
         (**self).secure_erase(offset, length)
+    }
+
+    fn forward<'a>(&'a self, asked: &Asked, places: &mut Places<'a>) -> io::Result<()> {
+        (**self).forward(asked, places)
     }
 }

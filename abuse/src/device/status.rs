@@ -152,8 +152,10 @@ pub struct Status {
     pub queued: u32,
     /// Requests a worker holds.
     pub taken: u32,
-    /// Requests in the middle of a copy.
+    /// Requests in the middle of a copy, or forwarded.
     pub draining: u32,
+    /// Of these, requests whose data the kernel moves between the disk and a file.
+    pub forwarding: u32,
     /// Processes that have taken requests and still have the node open.
     pub workers: u32,
     /// Threads asleep, waiting for requests.
@@ -211,6 +213,7 @@ impl Status {
             queued: raw.queued,
             taken: raw.taken,
             draining: raw.draining,
+            forwarding: raw.forwarding,
             workers: raw.workers,
             waiting: raw.waiting,
             openers: raw.openers,

@@ -22,6 +22,7 @@
 //! answered with an I/O error, so it cannot be lost. [`Request::leave`] keeps it taken, for another
 //! process to complete with [`Device::put`].
 
+mod extent;
 mod outcome;
 
 use std::time::Duration;
@@ -34,6 +35,7 @@ use crate::sys::ioctl::{exchange, Call};
 use crate::sys::Arena;
 use crate::{abi, Device, Operation};
 
+pub use extent::Extent;
 pub(crate) use outcome::done;
 pub use outcome::{Failure, Outcome};
 
@@ -51,6 +53,8 @@ pub struct Take {
     pub timeout: Option<Duration>,
     /// File them under this token; 0 lets the driver make one from process id and start time.
     pub owner: u64,
+    /// Leave the data of writes where they are: enough for whoever forwards or refuses them.
+    pub no_data: bool,
     /// They stay taken when the device is closed, until somebody completes or re-offers them.
     pub detached: bool,
 }
@@ -62,6 +66,7 @@ impl Default for Take {
             min: 1,
             timeout: Some(Duration::ZERO),
             owner: 0,
+            no_data: false,
             detached: false,
         }
     }
@@ -108,6 +113,11 @@ impl Request {
     /// Whether a write-zeroes must keep the space allocated.
     pub fn keep_allocated(&self) -> bool {
         self.raw.flags & abi::REQ_NOUNMAP != 0
+    }
+
+    /// How it failed when it was last [forwarded](Outcome::Forward), if it came back.
+    pub fn failed(&self) -> Option<Failure> {
+        Failure::of_forward(self.raw.flags)
     }
 
     /// How many owners died holding it.
@@ -164,17 +174,25 @@ impl Device {
     /// ENXIO: the device is not set up. ENODEV: it was removed. EINTR: a signal came first.
     pub fn take(&self, options: &Take) -> Result<Vec<Request>> {
         let fail = |errno| self.error("take", errno);
-        let most = self.status()?.setup.map_or(0, |setup| setup.max_bytes) as usize;
-        let bytes = most.max(most.saturating_mul(options.max as usize).min(MOST_BYTES));
-        let mut arena = Arena::new(bytes).map_err(|_| fail(Errno::ENOMEM))?;
+        let arena = || {
+            let most = self.status()?.setup.map_or(0, |setup| setup.max_bytes) as usize;
+            let bytes = most.max(most.saturating_mul(options.max as usize).min(MOST_BYTES));
+            Arena::new(bytes).map_err(|_| fail(Errno::ENOMEM))
+        };
+        let mut arena = match options.no_data {
+            true => None,
+            false => Some(arena()?),
+        };
+        let has = |option: bool, flag: u32| if option { flag } else { 0 };
         let mut taken = vec![abi::Take::default(); options.max as usize];
         let reply = exchange(
             self.fd(),
             Call {
                 done: &mut [],
                 take: &mut taken,
-                arena: Some(&mut arena),
-                flags: if options.detached { abi::X_DETACHED } else { 0 },
+                arena: arena.as_mut(),
+                flags: has(options.detached, abi::X_DETACHED)
+                    | has(options.no_data, abi::X_NO_DATA),
                 owner: options.owner,
                 take_min: options.min,
                 timeout_ns: options.timeout.map_or(abi::FOREVER, nanoseconds),
@@ -188,8 +206,8 @@ impl Device {
                 self.put(raw.id, Outcome::Failed(Failure::NotSupported))?;
                 continue;
             };
-            let data = match operation {
-                Operation::Write => arena.slice(raw.buffer, raw.length as usize),
+            let data = match (operation, &arena) {
+                (Operation::Write, Some(arena)) => arena.slice(raw.buffer, raw.length as usize),
                 _ => Some(&[][..]),
             };
             // Owned first: should the driver's address be wrong, dropping answers the request.

@@ -7,6 +7,7 @@ use std::io;
 
 use nix::errno::Errno;
 
+use super::Extent;
 use crate::abi;
 
 /// How a request ends.
@@ -18,6 +19,15 @@ pub enum Outcome<'a> {
     Data(&'a [u8]),
     /// A read of nothing but zeros.
     Zeroes,
+    /// The driver moves the data itself, to or from these places, one after the other; or flushes,
+    /// discards or zeroes there. From now on it makes no difference what becomes of this process.
+    Forward {
+        /// As many bytes as the request has.
+        to: &'a [Extent<'a>],
+        /// If that fails the request is offered again, with [`Request::failed`](super::Request::failed);
+        /// else it ends with the error.
+        returns: bool,
+    },
     /// With an error.
     Failed(Failure),
 }
@@ -49,6 +59,17 @@ impl Failure {
         Failure::NotSupported,
         Failure::WriteProtected,
     ];
+
+    /// What the flags of a taken request say of its last forward.
+    pub(crate) fn of_forward(flags: u16) -> Option<Failure> {
+        match flags >> abi::REQ_FAILED_SHIFT {
+            abi::OK => None,
+            result => Failure::ALL
+                .into_iter()
+                .find(|failure| failure.to_abi() == result)
+                .or(Some(Failure::Io)),
+        }
+    }
 
     /// The number of the ABI.
     pub(crate) fn to_abi(self) -> u16 {
@@ -104,6 +125,20 @@ impl From<&io::Error> for Failure {
     }
 }
 
+impl From<Failure> for io::Error {
+    /// The error that becomes this failure again.
+    fn from(failure: Failure) -> io::Error {
+        io::Error::from_raw_os_error(match failure {
+            Failure::Io => libc::EIO,
+            Failure::NoSpace => libc::ENOSPC,
+            Failure::TimedOut => libc::ETIMEDOUT,
+            Failure::Medium => libc::ENODATA,
+            Failure::NotSupported => libc::EOPNOTSUPP,
+            Failure::WriteProtected => libc::EREMOTEIO,
+        })
+    }
+}
+
 /// The entry that completes request `id` this way. It holds the address of the data: those must
 /// live until the entry was exchanged.
 pub(crate) fn done(id: u64, outcome: Outcome<'_>) -> abi::Done {
@@ -123,6 +158,15 @@ pub(crate) fn done(id: u64, outcome: Outcome<'_>) -> abi::Done {
             flags: abi::DONE_ZERO,
             ..done
         },
+        Outcome::Forward { to, returns } => abi::Done {
+            buffer: to.as_ptr() as u64,
+            length: u32::try_from(to.len()).unwrap_or(u32::MAX),
+            flags: match returns {
+                true => abi::DONE_FORWARD | abi::DONE_RETURN,
+                false => abi::DONE_FORWARD,
+            },
+            ..done
+        },
         Outcome::Failed(failure) => abi::Done {
             result: failure.to_abi(),
             ..done
@@ -132,6 +176,9 @@ pub(crate) fn done(id: u64, outcome: Outcome<'_>) -> abi::Done {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::{size_of, size_of_val};
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -165,6 +212,50 @@ mod tests {
         let mut results: Vec<u16> = Failure::ALL.map(Failure::to_abi).to_vec();
         results.dedup();
         assert_eq!(results, [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_failure_is_the_same_again_after_it_was_an_error() {
+        for failure in Failure::ALL {
+            assert_eq!(Failure::from(&io::Error::from(failure)), failure);
+        }
+    }
+
+    #[test]
+    fn a_forward_s_failure_is_in_the_flags() {
+        assert_eq!(Failure::of_forward(abi::REQ_FUA | abi::REQ_NOUNMAP), None);
+        for failure in Failure::ALL {
+            let flags = failure.to_abi() << abi::REQ_FAILED_SHIFT | abi::REQ_FUA;
+            assert_eq!(Failure::of_forward(flags), Some(failure));
+        }
+        assert_eq!(Failure::of_forward(0xf000), Some(Failure::Io));
+    }
+
+    #[test]
+    fn a_forward_names_places() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let to = [
+            Extent::new(file.as_fd(), 4096, 512),
+            Extent::new(file.as_fd(), 0, 512),
+        ];
+        let ends = done(
+            7,
+            Outcome::Forward {
+                to: &to,
+                returns: false,
+            },
+        );
+        assert_eq!((ends.length, ends.flags), (2, abi::DONE_FORWARD));
+        assert_eq!(ends.buffer, to.as_ptr() as u64);
+        let comes_back = done(
+            7,
+            Outcome::Forward {
+                to: &to,
+                returns: true,
+            },
+        );
+        assert_eq!(comes_back.flags, abi::DONE_FORWARD | abi::DONE_RETURN);
+        assert_eq!(size_of_val(&to), 2 * size_of::<abi::Extent>());
     }
 
     #[test]

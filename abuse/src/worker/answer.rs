@@ -6,6 +6,7 @@ use std::any::Any;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
+use crate::backend::{Asked, Places};
 use crate::request::{done, Failure, Outcome};
 use crate::{abi, Backend, Operation};
 
@@ -14,20 +15,27 @@ use crate::{abi, Backend, Operation};
 pub(super) struct Terms {
     /// The backend looks at no data.
     pub(super) no_data: bool,
+    /// The backend says where the bytes are, and the driver moves them.
+    pub(super) forward: bool,
     /// Everything is durable before it is completed.
     pub(super) write_through: bool,
 }
 
-/// Serves a request whose bytes are `data`. Always comes to an answer; the error is for the log.
+/// Serves a request whose bytes are `data`, or have a place. Always comes to an answer; the error is
+/// for the log. The answer may need `places`, and the bytes, until it is exchanged.
 pub(super) fn answer<B: Backend>(
     backend: &B,
     take: &abi::Take,
     data: Option<&mut [u8]>,
+    places: &mut Vec<abi::Extent>,
     terms: Terms,
 ) -> (abi::Done, Option<io::Error>) {
     // A backend that panicked in the middle has its own state to look after; ours is plain bytes,
     // and the answer says that they are not to be trusted.
-    let served = catch_unwind(AssertUnwindSafe(|| perform(backend, take, data, terms)));
+    let served = catch_unwind(AssertUnwindSafe(|| match terms.forward {
+        true => forward(backend, take, places, terms),
+        false => perform(backend, take, data, terms),
+    }));
     let error = match served {
         Ok(Ok(done)) => return (done, None),
         Ok(Err(error)) => error,
@@ -91,6 +99,37 @@ pub(super) fn is_again(take: &abi::Take) -> bool {
 
 pub(super) fn panicked(panic: &(dyn Any + Send)) -> io::Error {
     io::Error::other(format!("the backend panicked: {}", message(panic)))
+}
+
+fn forward<B: Backend>(
+    backend: &B,
+    take: &abi::Take,
+    places: &mut Vec<abi::Extent>,
+    terms: Terms,
+) -> io::Result<abi::Done> {
+    let Some(operation) = Operation::from_abi(take.op) else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
+    let asked = Asked {
+        operation,
+        offset: take.sector.checked_mul(512).ok_or_else(stray)?,
+        length: take.length,
+        durable: terms.write_through || take.flags & abi::REQ_FUA != 0,
+        keep_allocated: operation == Operation::WriteZeroes && take.flags & abi::REQ_NOUNMAP != 0,
+        failed: Failure::of_forward(take.flags),
+    };
+    if is_again(take) {
+        backend.fence()?;
+    }
+    let mut places = Places::new(places);
+    backend.forward(&asked, &mut places)?;
+    if let Some(done) = places.done(take.id) {
+        return Ok(done);
+    }
+    match operation {
+        Operation::Read => Err(io::Error::other("the backend named no place for a read")),
+        _ => Ok(done(take.id, Outcome::Done)),
+    }
 }
 
 pub(super) fn stray() -> io::Error {

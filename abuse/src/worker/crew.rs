@@ -181,9 +181,14 @@ impl Plan {
     }
 
     /// Whether what one thread has taken and not begun may be begun by another: worth its while only
-    /// where a request takes long.
+    /// where a request takes long, and the driver does nothing of it.
     fn help_each_other(&self) -> bool {
-        self.threads > 1 && self.capabilities.slow
+        self.threads > 1 && self.capabilities.slow && !self.capabilities.forward
+    }
+
+    /// Whether no thread needs requests' bytes.
+    pub(super) fn looks_at_no_data(&self) -> bool {
+        self.capabilities.no_data || self.capabilities.forward
     }
 
     /// Bytes of each thread's arena.
@@ -207,7 +212,7 @@ pub(super) fn serve<D: Driver, B: Backend>(
     };
     // All memory first: what is short shows before anybody is told that this worker is ready.
     let mate = || -> Result<Mate> {
-        let arena = match plan.capabilities.no_data {
+        let arena = match plan.looks_at_no_data() {
             true => None,
             false => Some(map(driver, plan.arena_bytes())?),
         };

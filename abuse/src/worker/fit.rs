@@ -5,7 +5,7 @@
 use std::fmt::Display;
 
 use crate::error::Error;
-use crate::{Capabilities, Operation, Setup};
+use crate::{abi, Capabilities, Operation, Setup};
 
 /// Why a backend does not fit, and what to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +45,17 @@ pub(super) fn check(setup: &Setup, has: &Capabilities) -> Result<(), Misfit> {
                 hint: "set the disk up without it, or choose another backend",
             });
         }
+    }
+    Ok(())
+}
+
+/// What a backend that forwards needs of the driver.
+pub(super) fn check_driver(has: &Capabilities, features: u64) -> Result<(), Misfit> {
+    if has.forward && features & abi::ABI_FORWARD == 0 {
+        return Err(Misfit {
+            reason: "the backend forwards, which this driver cannot".into(),
+            hint: "load a newer driver, or let the worker move the data",
+        });
     }
     Ok(())
 }

@@ -55,6 +55,8 @@ pub(super) struct Lane<'a, D, B> {
     batch: Vec<abi::Take>,
     /// Room for the next, of `plan.batch` entries.
     room: Vec<abi::Take>,
+    /// Where the requests of the batch are sent, one by one.
+    places: Vec<Vec<abi::Extent>>,
     /// Answers that the driver does not have yet; at most `plan.batch`, so it never grows.
     done: Vec<abi::Done>,
     /// Room for transfers that are done together.
@@ -88,12 +90,17 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             stop,
             terms: Terms {
                 no_data: plan.capabilities.no_data,
+                forward: plan.capabilities.forward,
                 write_through: plan.write_through,
             },
             seat,
             mates,
             batch: vec![abi::Take::default(); plan.batch],
             room: vec![abi::Take::default(); plan.batch],
+            places: match plan.capabilities.forward {
+                true => (0..plan.batch).map(|_| Vec::with_capacity(1)).collect(),
+                false => vec![Vec::new()],
+            },
             done: Vec::with_capacity(plan.batch),
             spare: Spare::default(),
             waiting_since: None,
@@ -144,7 +151,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             done: &mut self.done,
             take: &mut self.room,
             arena: self.seat.arena(),
-            flags: match self.terms.no_data {
+            flags: match self.plan.looks_at_no_data() {
                 true => abi::X_NO_DATA,
                 false => 0,
             },
@@ -249,7 +256,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             self.seat.fill(&self.batch[..taken]);
             return self.serve_desk();
         }
-        if self.plan.capabilities.together {
+        if self.plan.capabilities.together && !self.terms.forward {
             return self.serve_together(taken);
         }
         for index in 0..taken {
@@ -262,7 +269,9 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
                 .seat
                 .arena()
                 .and_then(|arena| arena.slice_mut(take.buffer, take.length as usize));
-            let (done, error) = answer(self.backend, &take, data, self.terms);
+            let last = self.places.len() - 1;
+            let places = &mut self.places[index.min(last)];
+            let (done, error) = answer(self.backend, &take, data, places, self.terms);
             self.answered(&take, done, error);
         }
         Ok(())
@@ -286,7 +295,8 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             let take = self.batch[index];
             if !together::moves_bytes(&take) {
                 self.turns.fetch_add(1, Ordering::Relaxed);
-                let (done, error) = answer(self.backend, &take, None, self.terms);
+                let nowhere = &mut Vec::new();
+                let (done, error) = answer(self.backend, &take, None, nowhere, self.terms);
                 self.answered(&take, done, error);
             }
         }
@@ -304,7 +314,8 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
                 mates.call();
             }
             self.turns.fetch_add(1, Ordering::Relaxed);
-            let (done, error) = answer(self.backend, &take, data, self.terms);
+            let nowhere = &mut Vec::new();
+            let (done, error) = answer(self.backend, &take, data, nowhere, self.terms);
             self.answered(&take, done, error);
         }
         Ok(())
@@ -389,11 +400,21 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
     #[cold]
     fn put_again(&mut self, entry: abi::Done, take: Option<abi::Take>, mut errno: Errno) {
         let failed = done(entry.id, Outcome::Failed(Failure::Io));
+        let forward = entry.flags & abi::DONE_FORWARD != 0;
+        if forward {
+            self.report_refused(take, errno);
+        }
         for attempt in 0..=ATTEMPTS {
-            let hopeless = errno == Errno::EINVAL || attempt == ATTEMPTS;
+            // Of a place that will not do there is no second opinion, but of memory.
+            let short = matches!(errno, Errno::ENOMEM | Errno::EAGAIN);
+            let hopeless = errno == Errno::EINVAL || attempt == ATTEMPTS || forward && !short;
             let mut arena = None;
             let again = match take {
                 _ if hopeless => failed,
+                _ if forward => {
+                    std::thread::sleep(PAUSE);
+                    abi::Done { status: 0, ..entry }
+                }
                 Some(take) if entry.length > 0 => self.read_again(take, &mut arena),
                 _ => abi::Done { status: 0, ..entry },
             };
@@ -434,7 +455,26 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
         let data = arena
             .insert(fresh)
             .slice_mut(take.buffer, take.length as usize);
-        answer(self.backend, &take, data, self.terms).0
+        answer(self.backend, &take, data, &mut Vec::new(), self.terms).0
+    }
+
+    /// Logs that the driver does not move a request's data to where the backend said; as seldom.
+    #[cold]
+    fn report_refused(&mut self, take: Option<abi::Take>, errno: Errno) {
+        let why = match errno {
+            Errno::ELOOP => "the file is the disk itself, or lies on it",
+            Errno::ERANGE => "the file ends before it",
+            Errno::EBADF => "the file is not open, or not open for that, or open for appending",
+            Errno::EOPNOTSUPP => "only regular files and block devices can do that",
+            Errno::EINVAL => "the places do not add up to its length",
+            _ => "it was refused",
+        };
+        let error = io::Error::other(format!("not forwarded, {why} ({errno})"));
+        if let Some(take) = take {
+            report(&mut self.served, self.driver, &take, &error);
+            // It counts when it is answered.
+            self.served.failed -= 1;
+        }
     }
 
     fn put_one(&self, entry: abi::Done, mut arena: Option<&mut Arena>) -> nix::Result<()> {

@@ -207,6 +207,7 @@ impl Worker {
         let capabilities = backend.capabilities();
         let misfit = |reason| fit::error(self.device.name(), reason);
         fit::check(setup, &capabilities).map_err(misfit)?;
+        fit::check_driver(&capabilities, status.abi_features).map_err(misfit)?;
         // A standby may have company until it is promoted.
         let others = match self.calls.standby {
             Some(_) => 0,

@@ -85,6 +85,11 @@ structs! {
         ab_vec_offset = vec_offset,
         ab_transfer_address = transfer_address,
     }
+    abuse_extent = Extent {
+        offset = offset,
+        length = length,
+        fd = fd,
+    }
     abuse_done = Done {
         id = id,
         buffer = buffer,
@@ -175,6 +180,8 @@ structs! {
         stale = stale,
         refused = refused,
         unflushed = unflushed,
+        forwarding = forwarding,
+        reserved = reserved,
         config = config,
         ops = ops,
         driver = driver,
@@ -266,6 +273,7 @@ constants! {
     ABUSE_MAX_TAGS = MAX_TAGS,
     ABUSE_MAX_BYTES = MAX_BYTES,
     ABUSE_MAX_SEGMENTS = MAX_SEGMENTS,
+    ABUSE_MAX_EXTENTS = MAX_EXTENTS,
     ABUSE_ARENA_ALIGN = ARENA_ALIGN,
     ABUSE_FOREVER = FOREVER,
     ABUSE_ANY_NUMBER = ANY_NUMBER,
@@ -279,6 +287,7 @@ constants! {
     ABUSE_OP_COUNT = OP_COUNT,
     ABUSE_REQ_FUA = REQ_FUA,
     ABUSE_REQ_NOUNMAP = REQ_NOUNMAP,
+    ABUSE_REQ_FAILED_SHIFT = REQ_FAILED_SHIFT,
     ABUSE_OK = OK,
     ABUSE_IO_ERROR = IO_ERROR,
     ABUSE_NO_SPACE = NO_SPACE,
@@ -287,6 +296,8 @@ constants! {
     ABUSE_NOT_SUPPORTED = NOT_SUPPORTED,
     ABUSE_WRITE_PROTECTED = WRITE_PROTECTED,
     ABUSE_DONE_ZERO = DONE_ZERO,
+    ABUSE_DONE_FORWARD = DONE_FORWARD,
+    ABUSE_DONE_RETURN = DONE_RETURN,
     ABUSE_X_DETACHED = X_DETACHED,
     ABUSE_X_NO_DATA = X_NO_DATA,
     ABUSE_F_READ_ONLY = F_READ_ONLY,
@@ -315,6 +326,7 @@ constants! {
     ABUSE_STATE_GONE = STATE_GONE,
     ABUSE_ABI_EXCHANGE = ABI_EXCHANGE,
     ABUSE_ABI_V1 = ABI_V1,
+    ABUSE_ABI_FORWARD = ABI_FORWARD,
     ABUSE_RQ_OWNER = RQ_OWNER,
     ABUSE_RQ_PID = RQ_PID,
     ABUSE_RQ_ID = RQ_ID,

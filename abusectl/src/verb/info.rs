@@ -79,6 +79,7 @@ fn device(status: &Status, users: &Users) -> Vec<Field> {
         ("queued", number(status.queued)),
         ("taken", number(status.taken)),
         ("draining", number(status.draining)),
+        ("forwarding", number(status.forwarding)),
         (
             "oldest_queued",
             Cell::maybe(status.oldest_queued, Cell::Age),
@@ -142,6 +143,7 @@ fn abi_features(status: &Status) -> Vec<String> {
     let known = [
         (abuse::abi::ABI_EXCHANGE, "exchange"),
         (abuse::abi::ABI_V1, "v1"),
+        (abuse::abi::ABI_FORWARD, "forward"),
     ];
     let has = |bit: u64| status.abi_features & bit != 0;
     let names = known.iter().filter(|(bit, _)| has(*bit));
@@ -230,6 +232,7 @@ pub(super) mod tests {
             queued: 1,
             taken: 2,
             draining: 0,
+            forwarding: 0,
             workers: 1,
             waiting: 0,
             openers: 1,

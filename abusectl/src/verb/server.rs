@@ -9,7 +9,7 @@
 use std::thread;
 
 use abuse::backend::{File, FileOptions, Null, Ram};
-use abuse::{notify, Backend, Device, Setup, Standby, State, Stop, Worker};
+use abuse::{notify, Backend, Device, Setup, Standby, State, Status, Stop, Worker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -29,6 +29,9 @@ pub struct Args {
     /// Where the bytes are; see below
     #[arg(long, value_name = "BACKEND", value_parser = backend::backend)]
     backend: Spec,
+    /// Have the driver move the data between the disk and the file itself, without a copy
+    #[arg(long)]
+    forward: bool,
     /// Set the device up first when it is not; the keys of 'abusectl setup'
     #[arg(long, value_name = "KEYS", value_parser = setup_keys)]
     setup: Option<Box<Setup>>,
@@ -61,6 +64,10 @@ Backends:
      buffered             through the page cache
      io_uring             reads and writes of a batch under way together
      create[,size=SIZE]   make the file, sparse, or grow it to the disk's size or SIZE
+
+With --forward the worker only says where in the file a request belongs, and the driver moves the
+data between the disk and the file itself: what is under way goes on when the worker dies. It is for
+'file' alone, and not for a file that lies on the disk itself.
 
 Signals: TERM or INT finishes what was taken and ends; the second one ends at once.
 Environment: ABUSE_OWNER, the owner token; ABUSE_STANDBY, the pipe it waits on before it serves;
@@ -95,7 +102,10 @@ fn serve(args: &Args) -> Result<(), Failure> {
     let Some(setup) = &status.setup else {
         return Err(choose::not_set_up(&device));
     };
-    let backend = open(&args.backend, setup)?;
+    if args.forward {
+        check_forward(&args.backend, &status)?;
+    }
+    let backend = open(args, &device, setup)?;
 
     let (disk, spec) = (
         device.disk_path().display().to_string(),
@@ -168,7 +178,8 @@ fn set_up_if_empty(device: &Device, setup: &Setup) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open(spec: &Spec, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
+fn open(args: &Args, device: &Device, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
+    let spec = &args.backend;
     Ok(match spec {
         Spec::Null => Box::new(Null),
         Spec::Ram { name } => {
@@ -187,6 +198,7 @@ fn open(spec: &Spec, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
             options.buffered = *buffered;
             options.create = *create;
             options.io_uring = *io_uring;
+            options.forward = args.forward;
             if let Some(size) = size {
                 if *size < setup.bytes {
                     return Err(too_small(spec, *size, setup));
@@ -201,9 +213,42 @@ fn open(spec: &Spec, setup: &Setup) -> Result<Box<dyn Backend>, Failure> {
                     error.hint().unwrap_or("check the path and its permissions"),
                 )),
             })?;
+            if args.forward && file.is_on(&device.disk_path()) {
+                let what = format!(
+                    "--forward: {} is the disk itself, or lies on it",
+                    path.display()
+                );
+                return Err(Failure::new(Code::Failed, what).hint("Choose a file elsewhere."));
+            }
             Box::new(file)
         }
     })
+}
+
+/// What is certain to be refused is refused now, and not with every request.
+fn check_forward(spec: &Spec, status: &Status) -> Result<(), Failure> {
+    let refuse = |why: String| Failure::new(Code::Failed, format!("--forward: {why}"));
+    match spec {
+        Spec::File { io_uring: true, .. } => {
+            let why = "io_uring moves nothing where the driver moves everything";
+            return Err(refuse(why.into()).hint("Leave one of them out."));
+        }
+        Spec::File { .. } => {}
+        Spec::Null | Spec::Ram { .. } => {
+            return Err(
+                refuse(format!("{spec} is no file that the driver could use"))
+                    .hint("Use a file or a block device, or leave --forward out."),
+            );
+        }
+    }
+    if status.abi_features & abuse::abi::ABI_FORWARD == 0 {
+        let version = &status.driver_version;
+        return Err(
+            refuse(format!("the driver ({version}) does not move data itself"))
+                .hint("Load a newer one, or leave --forward out."),
+        );
+    }
+    Ok(())
 }
 
 fn too_small(spec: &Spec, bytes: u64, setup: &Setup) -> Failure {

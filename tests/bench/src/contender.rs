@@ -22,7 +22,19 @@ pub(crate) struct Contender {
     pub(crate) module: &'static str,
     /// What it is, for the table.
     pub(crate) what: &'static str,
+    /// The jobs that it is there for; all, if none is named.
+    pub(crate) jobs: &'static [&'static str],
+    /// Where it is measured.
+    pub(crate) lane: Lane,
     start: fn(&Path) -> Result<Running>,
+}
+
+/// Which of the two measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Both,
+    Count,
+    Clock,
 }
 
 /// One that is ready. What serves it lives as long as this.
@@ -48,24 +60,32 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         name: "copy",
         module: "abuse",
         what: "abuse; a worker that looks at no data, which are copied all the same",
+        jobs: &[],
+        lane: Lane::Both,
         start: |_| abuse(0, &["/proc/self/exe", "serve-copying"]),
     },
     Contender {
         name: "null",
         module: "abuse",
         what: "abuse, backend null: nothing is copied, reads are zeroed",
+        jobs: &[],
+        lane: Lane::Both,
         start: |_| abuse(1, &["abusectl", "server", "--backend", "null"]),
     },
     Contender {
         name: "ram",
         module: "abuse",
         what: "abuse, backend ram",
+        jobs: &[],
+        lane: Lane::Both,
         start: |_| abuse(2, &["abusectl", "server", "--backend", "ram:bench"]),
     },
     Contender {
         name: "file",
         module: "abuse",
         what: "abuse, backend file, on tmpfs",
+        jobs: &[],
+        lane: Lane::Both,
         start: |_| {
             filled("/tmp/abuse.img")?;
             abuse(
@@ -75,9 +95,86 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         },
     },
     Contender {
+        name: "forward",
+        module: "abuse",
+        what: "abuse, backend file on tmpfs, forwarded",
+        jobs: &[],
+        lane: Lane::Both,
+        start: |_| {
+            filled("/tmp/forward.img")?;
+            let backend = "file:/tmp/forward.img";
+            abuse(
+                11,
+                &["abusectl", "server", "--forward", "--backend", backend],
+            )
+        },
+    },
+    Contender {
+        name: "copy-2w",
+        module: "abuse",
+        what: "as copy, with two workers on one queue",
+        jobs: &["randread-4k-qd64", "randwrite-4k-qd64"],
+        lane: Lane::Both,
+        start: |_| abuse_of(4, 1, 2, &COPYING),
+    },
+    Contender {
+        name: "copy-4w4q",
+        module: "abuse",
+        what: "as copy, with four workers and four queues",
+        jobs: &["randread-4k-qd64", "randwrite-4k-qd64", "mixed-70-30-4jobs"],
+        lane: Lane::Both,
+        start: |_| abuse_of(5, 4, 4, &COPYING),
+    },
+    Contender {
+        name: "file-uring",
+        module: "abuse",
+        what: "abuse, backend file with io_uring, on tmpfs",
+        jobs: &[],
+        lane: Lane::Both,
+        start: |_| {
+            filled("/tmp/uring.img")?;
+            let backend = "file:/tmp/uring.img,io_uring";
+            abuse(6, &["abusectl", "server", "--backend", backend])
+        },
+    },
+    Contender {
+        name: "spin",
+        module: "abuse",
+        what: "as copy; spins 300 times, on a processor of its own",
+        jobs: &["randread-4k-qd1", "randread-4k-qd64"],
+        lane: Lane::Clock,
+        start: |_| abuse_of(7, 1, 1, &ON_ITS_OWN),
+    },
+    Contender {
+        name: "slow-1w",
+        module: "abuse",
+        what: "abuse, a backend that takes 1 ms for each request, one worker",
+        jobs: &["randread-4k-qd64"],
+        lane: Lane::Clock,
+        start: |_| abuse_of(8, 1, 1, &SLOW),
+    },
+    Contender {
+        name: "slow-4w",
+        module: "abuse",
+        what: "the same with four workers of one thread",
+        jobs: &["randread-4k-qd64"],
+        lane: Lane::Clock,
+        start: |_| abuse_of(9, 1, 4, &SLOW),
+    },
+    Contender {
+        name: "slow-4t",
+        module: "abuse",
+        what: "the same with one worker of four threads",
+        jobs: &["randread-4k-qd64"],
+        lane: Lane::Clock,
+        start: |_| abuse_of(10, 1, 1, &SLOW_THREADS),
+    },
+    Contender {
         name: "null_blk",
         module: "null_blk",
         what: "null_blk, no data",
+        jobs: &[],
+        lane: Lane::Both,
         start: |_| {
             modprobe(&[
                 "null_blk",
@@ -95,6 +192,8 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         name: "brd",
         module: "brd",
         what: "brd",
+        jobs: &[],
+        lane: Lane::Both,
         start: |_| {
             modprobe(&["brd", "rd_nr=1", "rd_size=65536"])?;
             fill("/dev/ram0")?;
@@ -105,6 +204,8 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         name: "loop",
         module: "loop",
         what: "loop on a file on tmpfs, direct I/O",
+        jobs: &[],
+        lane: Lane::Both,
         start: |_| {
             filled("/tmp/loop.img")?;
             modprobe(&["loop"])?;
@@ -121,24 +222,32 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         name: "kublk",
         module: "ublk_drv",
         what: "ublk, kublk null: copies",
+        jobs: &[],
+        lane: Lane::Both,
         start: |peers| kublk(peers, 0, &["-t", "null"]),
     },
     Contender {
         name: "kublk-batch",
         module: "ublk_drv",
         what: "ublk, kublk null, UBLK_F_BATCH_IO: copies",
+        jobs: &[],
+        lane: Lane::Both,
         start: |peers| kublk(peers, 1, &["-t", "null", "-b"]),
     },
     Contender {
         name: "kublk-zc",
         module: "ublk_drv",
         what: "ublk, kublk null, auto zero copy",
+        jobs: &[],
+        lane: Lane::Both,
         start: |peers| kublk(peers, 2, &["-t", "null", "--auto_zc"]),
     },
     Contender {
         name: "kublk-loop",
         module: "ublk_drv",
         what: "ublk, kublk loop on a file on tmpfs",
+        jobs: &[],
+        lane: Lane::Both,
         start: |peers| {
             filled("/tmp/kublk.img")?;
             kublk(peers, 3, &["-t", "loop", "/tmp/kublk.img"])
@@ -148,12 +257,16 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         name: "rublk",
         module: "ublk_drv",
         what: "ublk, rublk null: copies",
+        jobs: &[],
+        lane: Lane::Both,
         start: |peers| rublk(peers, 4, &["null"]),
     },
     Contender {
         name: "nbd",
         module: "nbd",
         what: "nbd, nbdkit memory over a Unix socket",
+        jobs: &[],
+        lane: Lane::Both,
         start: |_| nbd(),
     },
 ];
@@ -182,19 +295,60 @@ impl Contender {
 
 // --- Ours ---------------------------------------------------------------------------------------
 
+/// What our bench's own worker is started with.
+const COPYING: [&str; 2] = ["/proc/self/exe", "serve-copying"];
+const ON_ITS_OWN: [&str; 7] = [
+    "taskset",
+    "-c",
+    LAST_CPU,
+    "/proc/self/exe",
+    "serve-copying",
+    "--spin",
+    "300",
+];
+const SLOW: [&str; 4] = ["/proc/self/exe", "serve-copying", "--delay-us", "1000"];
+const SLOW_THREADS: [&str; 6] = [
+    "/proc/self/exe",
+    "serve-copying",
+    "--delay-us",
+    "1000",
+    "--threads",
+    "4",
+];
+/// Of the guest whose clock is looked at: programs that use the disks keep to the others.
+const LAST_CPU: &str = "3";
+pub(crate) const OTHER_CPUS: &str = "0-2";
+
 fn abuse(number: u32, server: &[&str]) -> Result<Running> {
+    abuse_of(number, 1, 1, server)
+}
+
+/// A disk with so many queues, and so many workers.
+fn abuse_of(number: u32, queues: u32, workers: u32, worker: &[&str]) -> Result<Running> {
     let node = format!("/dev/abctl{number}");
     if !Path::new(&node).exists() {
         Registry::open()?.add(&NewDevice::numbered(number))?;
     }
-    said(Command::new("abusectl").args(["setup", &node, "size=64M", "queues=1", "depth=128"]))?;
-    let (program, arguments) = server.split_first().context("no server")?;
-    let mut command = Command::new(program);
-    match arguments {
-        ["server", rest @ ..] => command.args(["server", &node]).args(rest),
-        _ => command.args(arguments).arg(&node),
-    };
-    let server = background(&mut command)?;
+    let queues = format!("queues={queues}");
+    said(Command::new("abusectl").args(["setup", &node, "size=64M", &queues, "depth=128"]))?;
+    let own = std::env::current_exe()?.display().to_string();
+    let mut servers = Vec::new();
+    for _ in 0..workers {
+        let (program, arguments) = worker.split_first().context("no server")?;
+        let mut command = Command::new(program);
+        match arguments {
+            ["server", rest @ ..] => command.args(["server", &node]).args(rest),
+            _ => {
+                // Behind another program it would be that one's.
+                let own = |word: &&str| match *word {
+                    "/proc/self/exe" => own.clone(),
+                    word => word.to_string(),
+                };
+                command.args(arguments.iter().map(own)).arg(&node)
+            }
+        };
+        servers.push(background(&mut command)?);
+    }
     Ok(Running {
         disk: format!("/dev/abuse{number}").into(),
         version: said(Command::new("abusectl").arg("version"))?
@@ -202,7 +356,7 @@ fn abuse(number: u32, server: &[&str]) -> Result<Running> {
             .next()
             .unwrap_or_default()
             .to_string(),
-        servers: vec![server],
+        servers,
     })
 }
 
@@ -302,7 +456,7 @@ pub(crate) fn modprobe(words: &[&str]) -> Result<()> {
 }
 
 /// Runs a program to its end; what it printed.
-fn said(command: &mut Command) -> Result<String> {
+pub(crate) fn said(command: &mut Command) -> Result<String> {
     // To a file: a daemon that it leaves behind would keep a pipe open.
     let path = std::env::temp_dir().join("abuse-bench.said");
     let file = File::create(&path)?;
@@ -355,7 +509,7 @@ fn wait_readable(disk: &Path) -> Result<()> {
 }
 
 #[repr(align(4096))]
-struct Aligned([u8; 4096]);
+pub(crate) struct Aligned(pub(crate) [u8; 4096]);
 
 fn wait(mut met: impl FnMut() -> bool) -> Result<()> {
     let began = Instant::now();

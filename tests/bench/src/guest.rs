@@ -9,10 +9,11 @@ use std::process::{Command, Stdio};
 use anyhow::{ensure, Context, Result};
 use serde_json::Value;
 
-use crate::contender::{Contender, Running, CONTENDERS};
+use crate::contender::{Contender, Lane, Running, CONTENDERS, OTHER_CPUS};
 use crate::job::{Job, JOBS};
 use crate::record::{Log, Record};
-use crate::{marks, scale, Options};
+use crate::scale::Once;
+use crate::{marks, recovery, scale, Options};
 
 /// Where the programs of the peers are, below the directory that everything goes to.
 const PEERS: &str = "peers";
@@ -22,7 +23,7 @@ const SECONDS: u32 = 3;
 /// Counts the instructions of every job with every contender.
 pub(crate) fn count(options: &Options) -> Result<()> {
     let mut log = Log::create(&options.out.join("count.jsonl"))?;
-    let ready = make_ready(options, &mut log)?;
+    let ready = make_ready(options, Lane::Count, &mut log)?;
     fs::copy("/proc/kallsyms", options.out.join("kallsyms")).context("the kernel's symbols")?;
     let mut phases = 0;
     for round in 0..options.rounds.unwrap_or(if options.quick { 1 } else { 3 }) {
@@ -31,7 +32,7 @@ pub(crate) fn count(options: &Options) -> Result<()> {
                 true => job.quick.unwrap_or(job.requests),
                 false => job.requests,
             };
-            for (contender, running) in in_turn(&ready, round) {
+            for (contender, running) in in_turn(&ready, job, round) {
                 let disk = running.disk.to_string_lossy().to_string();
                 // Whatever is done only once, as making room, was done before it counts.
                 if round == 0 {
@@ -59,7 +60,9 @@ pub(crate) fn count(options: &Options) -> Result<()> {
         }
     }
     if options.devices > 0 {
-        scale::measure(options.devices, &mut log, &mut phases)?;
+        let mut once = Once::new(&mut log, &mut phases);
+        scale::measure(options.devices, &mut once)?;
+        recovery::measure(&options.out.join(PEERS), &mut once)?;
     }
     Ok(())
 }
@@ -67,27 +70,32 @@ pub(crate) fn count(options: &Options) -> Result<()> {
 /// Takes the time of every job with every contender.
 pub(crate) fn clock(options: &Options) -> Result<()> {
     let mut log = Log::create(&options.out.join("clock.jsonl"))?;
-    let ready = make_ready(options, &mut log)?;
+    let ready = make_ready(options, Lane::Clock, &mut log)?;
     for round in 0..options.rounds.unwrap_or(if options.quick { 2 } else { 5 }) {
         for job in jobs(options) {
-            for (contender, running) in in_turn(&ready, round) {
+            for (contender, running) in in_turn(&ready, job, round) {
                 let disk = running.disk.to_string_lossy().to_string();
                 let mut arguments = job.arguments(&disk, 1 << 20);
                 arguments.retain(|option| option != "--minimal");
                 arguments.push("--output-format=json".into());
                 arguments.push("--time_based=1".into());
                 arguments.push(format!("--runtime={SECONDS}"));
-                let report: Value = serde_json::from_str(&run_fio(&arguments)?)?;
-                let side = match job.options[0].contains("write") {
-                    true => &report["jobs"][0]["write"],
-                    false => &report["jobs"][0]["read"],
+                let fio = Command::new("taskset");
+                let words = ["-c", OTHER_CPUS, "fio"].map(String::from);
+                let report: Value =
+                    serde_json::from_str(&run(fio, words.iter().chain(&arguments))?)?;
+                let sides = ["read", "write"].map(|side| &report["jobs"][0][side]);
+                let iops = |side: &Value| side["iops"].as_f64().context("fio's iops");
+                let busy = match iops(sides[0])? > 0.0 {
+                    true => sides[0],
+                    false => sides[1],
                 };
-                let percentile = |key| side["clat_ns"]["percentile"][key].as_f64();
+                let percentile = |key| busy["clat_ns"]["percentile"][key].as_f64();
                 log.write(&Record::Clock {
                     contender: contender.name.into(),
                     job: job.name.into(),
                     round,
-                    iops: side["iops"].as_f64().context("fio's iops")?,
+                    iops: iops(sides[0])? + iops(sides[1])?,
                     p50_us: percentile("50.000000").context("fio's percentiles")? / 1e3,
                     p99_us: percentile("99.000000").context("fio's percentiles")? / 1e3,
                 })?;
@@ -100,7 +108,7 @@ pub(crate) fn clock(options: &Options) -> Result<()> {
 type Ready = Vec<(&'static Contender, Running)>;
 
 /// Starts everybody who is wanted. Who cannot be started is noted, with the reason.
-fn make_ready(options: &Options, log: &mut Log) -> Result<Ready> {
+fn make_ready(options: &Options, lane: Lane, log: &mut Log) -> Result<Ready> {
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|one| one == name);
     for name in &options.only {
         let known = CONTENDERS.iter().any(|contender| contender.name == name);
@@ -109,7 +117,8 @@ fn make_ready(options: &Options, log: &mut Log) -> Result<Ready> {
     let peers = options.out.join(PEERS);
     let mut ready = Vec::new();
     for contender in CONTENDERS {
-        if !wanted(contender.name) {
+        let here = contender.lane == Lane::Both || contender.lane == lane;
+        if !here || !wanted(contender.name) {
             continue;
         }
         match contender.start(&peers) {
@@ -144,12 +153,16 @@ fn jobs(options: &Options) -> Vec<&'static Job> {
     }
 }
 
-/// In alternating order, so that nobody is always measured behind the same other.
-fn in_turn(ready: &Ready, round: u32) -> Vec<&(&'static Contender, Running)> {
-    match round % 2 {
-        0 => ready.iter().collect(),
-        _ => ready.iter().rev().collect(),
+/// Who has this job, in alternating order, so that nobody is always measured behind the same other.
+fn in_turn<'a>(ready: &'a Ready, job: &Job, round: u32) -> Vec<&'a (&'static Contender, Running)> {
+    let has = |(contender, _): &&(&'static Contender, Running)| {
+        contender.jobs.is_empty() || contender.jobs.contains(&job.name)
+    };
+    let mut all: Vec<_> = ready.iter().filter(has).collect();
+    if round % 2 == 1 {
+        all.reverse();
     }
+    all
 }
 
 fn fio(job: &Job, disk: &str, requests: u64) -> Result<()> {
@@ -157,7 +170,11 @@ fn fio(job: &Job, disk: &str, requests: u64) -> Result<()> {
 }
 
 fn run_fio(arguments: &[String]) -> Result<String> {
-    let output = Command::new("fio")
+    run(Command::new("fio"), arguments.iter())
+}
+
+fn run<'a>(mut fio: Command, arguments: impl Iterator<Item = &'a String>) -> Result<String> {
+    let output = fio
         .args(arguments)
         .stdin(Stdio::null())
         .output()

@@ -65,9 +65,35 @@ pub(crate) const JOBS: &[Job] = &[
         requests: [2_000, 12_000],
         quick: None,
     },
+    Job {
+        name: "mixed-70-30-4jobs",
+        options: &[
+            "rw=randrw",
+            "rwmixread=70",
+            "iodepth=16",
+            "numjobs=4",
+            "group_reporting=1",
+        ],
+        block: 4 << 10,
+        requests: [2_000, 12_000],
+        quick: None,
+    },
+    Job {
+        name: "randwrite-4k-fsync",
+        options: &["rw=randwrite", "iodepth=1", "fsync=1"],
+        block: 4 << 10,
+        requests: [1_000, 6_000],
+        quick: None,
+    },
 ];
 
 impl Job {
+    /// Threads of fio that share the requests.
+    fn jobs(&self) -> u64 {
+        let number = |option: &&str| option.strip_prefix("numjobs=")?.parse().ok();
+        self.options.iter().find_map(number).unwrap_or(1)
+    }
+
     /// Arguments of fio for so many requests on a disk.
     pub(crate) fn arguments(&self, disk: &str, requests: u64) -> Vec<String> {
         let mut all: Vec<String> = [
@@ -84,7 +110,7 @@ impl Job {
         .to_vec();
         all.extend(self.options.iter().map(|option| option.to_string()));
         all.push(format!("bs={}", self.block));
-        all.push(format!("io_size={}", requests * self.block));
+        all.push(format!("io_size={}", requests / self.jobs() * self.block));
         all.push(format!("filename={disk}"));
         let dashed = all.iter().map(|option| format!("--{option}"));
         ["--minimal", "--eta=never"]
@@ -92,5 +118,20 @@ impl Job {
             .into_iter()
             .chain(dashed)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_requests_are_shared_by_all_threads() {
+        for job in JOBS {
+            let wanted = job.arguments("/dev/x", 1200);
+            let size = format!("--io_size={}", 1200 / job.jobs() * job.block);
+            assert!(wanted.contains(&size), "{wanted:?}");
+        }
+        assert!(JOBS.iter().any(|job| job.jobs() == 4));
     }
 }

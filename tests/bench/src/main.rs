@@ -22,6 +22,7 @@ mod marks;
 mod median;
 mod picture;
 mod record;
+mod recovery;
 mod report;
 mod scale;
 mod symbols;
@@ -47,7 +48,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
     match words[..] {
         ["count", ref options @ ..] => guest::count(&Options::parse(options)?)?,
         ["clock", ref options @ ..] => guest::clock(&Options::parse(options)?)?,
-        ["serve-copying", node] => copying::serve(node)?,
+        ["serve-copying", ref words @ ..] => copying::serve(words)?,
         ["report", place] => print!("{}", report::report(place.as_ref())?),
         ["gate", place, bounds] => return gate::gate(place.as_ref(), bounds.as_ref()),
         _ => bail!("count|clock --out DIR [--quick] [--only CONTENDER,...] [--jobs JOB,...] [--rounds N] [--devices N], report DIR, gate DIR BOUNDS"),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::job::JOBS;
+use crate::report::OURS;
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 130.0;
@@ -38,7 +39,7 @@ pub(crate) fn draw(figures: &BTreeMap<(String, String), f64>) -> String {
         for (name, figure) in rows {
             let long = (WIDTH - LEFT - RIGHT) * figure / most;
             let class = match name {
-                "copy" | "null" | "ram" | "file" => "ours",
+                name if OURS.contains(&name) => "ours",
                 "null_blk" | "brd" | "loop" => "kernel",
                 _ => "peer",
             };

@@ -21,12 +21,11 @@ const FIRST: u32 = 1000;
 const HELD: u32 = 4096;
 const NULL_BLK: &str = "/sys/kernel/config/nullb";
 
-/// Measures with so many devices. `phases` is the number of the next phase.
-pub(crate) fn measure(devices: u32, log: &mut Log, phases: &mut u64) -> Result<()> {
-    let mut once = Once { log, phases };
-    let disks = ours(devices, &mut once)?;
-    theirs(devices, &mut once).context("null_blk")?;
-    requeue(&disks[0], &mut once).context("offering again")?;
+/// Measures with so many devices.
+pub(crate) fn measure(devices: u32, once: &mut Once<'_>) -> Result<()> {
+    let disks = ours(devices, once)?;
+    theirs(devices, once).context("null_blk")?;
+    requeue(&disks[0], once).context("offering again")?;
     let registry = Registry::open()?;
     for disk in disks {
         let number = disk.number();
@@ -37,12 +36,43 @@ pub(crate) fn measure(devices: u32, log: &mut Log, phases: &mut u64) -> Result<(
 }
 
 /// Figures that are taken once.
-struct Once<'a> {
+pub(crate) struct Once<'a> {
     log: &'a mut Log,
     phases: &'a mut u64,
 }
 
-impl Once<'_> {
+impl<'a> Once<'a> {
+    /// `phases` is the number of the next phase.
+    pub(crate) fn new(log: &'a mut Log, phases: &'a mut u64) -> Once<'a> {
+        Once { log, phases }
+    }
+
+    /// Counts one of several times that the same is done: the number of its phase, and nanoseconds of
+    /// a clock that goes by instructions and waits.
+    pub(crate) fn part<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<(T, (u64, f64))> {
+        let began = Instant::now();
+        marks::begin();
+        let outcome = work();
+        marks::end();
+        let took = began.elapsed().as_nanos() as f64;
+        let phase = *self.phases;
+        *self.phases += 1;
+        Ok((outcome?, (phase, took)))
+    }
+
+    /// What these parts came to, the one in the middle.
+    pub(crate) fn parts(&mut self, name: &str, parts: &[(u64, f64)]) -> Result<()> {
+        let mut parts = parts.to_vec();
+        parts.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let (phase, took) = *parts.get(parts.len() / 2).context("no part")?;
+        self.log.write(&Record::Phase {
+            name: format!("{name}-instructions"),
+            phase,
+            parts: 1,
+        })?;
+        self.value(&format!("{name}-ns"), took)
+    }
+
     fn value(&mut self, name: &str, value: f64) -> Result<()> {
         self.log.write(&Record::Value {
             name: name.into(),

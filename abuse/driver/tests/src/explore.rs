@@ -36,6 +36,8 @@ struct Plan {
     resets: bool,
     /// Everything that waits is given up.
     expiry: bool,
+    /// The kernel moves data.
+    forwards: bool,
     /// Old clients.
     v1: bool,
     /// How far it goes by default.
@@ -101,6 +103,16 @@ impl Plan {
                     });
                 }
             }
+            if self.forwards {
+                for tag in 0..2 {
+                    acts.push(Act::Forward {
+                        thread,
+                        tag,
+                        back: 0,
+                        fits: true,
+                    });
+                }
+            }
             if self.faults {
                 acts.push(Act::Abort { thread });
                 acts.push(Act::Fault { thread });
@@ -117,6 +129,12 @@ impl Plan {
                 worker: None,
                 older: 0,
             });
+        }
+        if self.forwards {
+            for tag in 0..2 {
+                acts.push(Act::Land { tag, well: true });
+                acts.push(Act::Return { tag });
+            }
         }
         if self.deaths {
             for worker in 0..self.house.len() {
@@ -171,6 +189,7 @@ fn key(world: &World) -> u128 {
             Stage::Taken(hands) => (2, Some(hands)),
             Stage::Finishing(hands) => (3, hands),
             Stage::Condemned => (4, None),
+            Stage::Forwarding => (5, None),
         };
         key.extend([
             stage,
@@ -446,6 +465,39 @@ fn poison_in_a_process_with_two_files() {
         requests: READ_WRITE,
         mins: &[1],
         deaths: true,
+        depth: 7,
+        ..Plan::default()
+    });
+}
+
+#[test]
+fn forwards_among_deaths_and_operators() {
+    explore(&Plan {
+        name: "forwards",
+        crew: &[0, 1],
+        house: &[0, 1],
+        requests: READ_WRITE,
+        mins: &[1],
+        requeues: &[Why::Asked, Why::Forced],
+        deaths: true,
+        forwards: true,
+        depth: 7,
+        ..Plan::default()
+    });
+}
+
+#[test]
+fn forwards_under_a_resetter_and_old_clients() {
+    explore(&Plan {
+        name: "forwards reset",
+        crew: &[0, 1],
+        house: &[0, 1],
+        max_attempts: 1,
+        requests: READ_WRITE,
+        mins: &[1],
+        resets: true,
+        forwards: true,
+        v1: true,
         depth: 7,
         ..Plan::default()
     });

@@ -65,6 +65,15 @@ fn act(world: &World, setup: (u32, u32, bool), dice: (u8, u8, u8, u8)) -> Act {
         }
         22..=29 => Act::Commit { thread, more: even },
         30 => Act::Abort { thread },
+        37..=40 => {
+            let back = if c < 230 { 0 } else { usize::from(c) % 8 };
+            Act::Forward {
+                thread,
+                tag: u32::from(b) % 8,
+                back,
+                fits: c % 8 != 7,
+            }
+        }
         31..=40 => {
             let back = if c < 220 { 0 } else { usize::from(c) % 8 };
             Act::Put {
@@ -74,9 +83,16 @@ fn act(world: &World, setup: (u32, u32, bool), dice: (u8, u8, u8, u8)) -> Act {
                 v1: third,
             }
         }
+        45..=46 if !world.forwards.is_empty() => Act::Land {
+            tag: u32::from(a) % 8,
+            well: b < 200,
+        },
         41..=46 => Act::End {
             thread,
             well: b < 200,
+        },
+        47 if even => Act::Return {
+            tag: u32::from(a) % 8,
         },
         47 => Act::Fault { thread },
         48..=50 => Act::Rise {

@@ -14,6 +14,7 @@ impl World {
             (summary.queued, summary.taken, summary.busy),
             (model.queued(), model.taken(), model.busy())
         );
+        assert_eq!(summary.forwarding, model.forwarding());
         assert_eq!(self.ledger.pending() as usize, model.entries.len());
         assert_eq!(self.ledger.busy(), model.busy());
         assert_eq!(self.ledger.is_alive(), model.alive);
@@ -115,8 +116,15 @@ impl World {
         }
     }
 
-    /// All sleepers leave.
+    /// The kernel is through with what it has, in one way or the other, and all sleepers leave.
     fn dawn(&mut self) {
+        let in_flight: Vec<u32> = self.forwards.keys().copied().collect();
+        for tag in in_flight {
+            self.act(match (tag + self.serial) % 2 {
+                0 => Act::Land { tag, well: true },
+                _ => Act::Return { tag },
+            });
+        }
         self.settle();
         for thread in 0..self.threads.len() {
             let up = Act::Rise {

@@ -32,6 +32,8 @@ mod fencing;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod forwards;
+#[cfg(test)]
 mod histories;
 #[cfg(test)]
 mod holders;

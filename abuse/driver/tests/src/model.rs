@@ -21,6 +21,8 @@ pub(crate) enum Stage {
     Taken(Hands),
     /// Nobody's hands if it came from the queue.
     Finishing(Option<Hands>),
+    /// The kernel moves its data.
+    Forwarding,
     Condemned,
 }
 
@@ -42,6 +44,8 @@ pub(crate) struct Entry {
     pub(crate) id: Option<u64>,
     /// Whether the disk was failed while it was being copied.
     pub(crate) doomed: bool,
+    /// How it was last forwarded in vain.
+    pub(crate) failure: u8,
     /// Whether it was asked back while it was being finished.
     pub(crate) recalled: bool,
     /// Whether it had to be taken alone.
@@ -53,12 +57,15 @@ impl Entry {
         match self.stage {
             Stage::Taking(hands) | Stage::Taken(hands) => Some(hands),
             Stage::Finishing(hands) => hands,
-            Stage::Queued | Stage::Condemned => None,
+            Stage::Queued | Stage::Forwarding | Stage::Condemned => None,
         }
     }
 
     fn is_busy(&self) -> bool {
-        matches!(self.stage, Stage::Taking(_) | Stage::Finishing(_))
+        matches!(
+            self.stage,
+            Stage::Taking(_) | Stage::Finishing(_) | Stage::Forwarding
+        )
     }
 }
 
@@ -214,11 +221,15 @@ impl Model {
             Some((Stage::Taken(_), _)) => Ok(tag),
             Some((Stage::Queued, true)) if v1 => Ok(tag),
             Some((Stage::Queued | Stage::Taking(_), _)) => Err(Refusal::Unknown),
-            Some((Stage::Finishing(_) | Stage::Condemned, _)) | None => {
+            Some((Stage::Finishing(_) | Stage::Forwarding | Stage::Condemned, _)) | None => {
                 self.stale += 1;
                 Err(Refusal::Stale)
             }
         }
+    }
+
+    pub(crate) fn forwarding(&self) -> u32 {
+        self.number(|entry| entry.stage == Stage::Forwarding)
     }
 
     /// Everything pending is to end.
@@ -230,7 +241,7 @@ impl Model {
                     (entry.stage, entry.id) = (Stage::Condemned, None);
                     failed += 1;
                 }
-                Stage::Taking(_) | Stage::Finishing(_) => entry.doomed = true,
+                Stage::Taking(_) | Stage::Finishing(_) | Stage::Forwarding => entry.doomed = true,
                 Stage::Condemned => {}
             }
         }

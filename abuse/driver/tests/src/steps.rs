@@ -1,7 +1,7 @@
 //! Each of the things that can happen in a [`World`], done to the ledger and to the model.
 
 use crate::fixture::{vacant, Life, Request};
-use crate::ledger::{Again, Arrival, Claim, Ended, Held, Next, Op, Wake, Who, Why};
+use crate::ledger::{Again, Arrival, Claim, Ended, Held, Next, Op, Unforwarded, Wake, Who, Why};
 use crate::model::{Entry, Hands, Seat, Stage, Take};
 use crate::world::{At, World};
 
@@ -36,6 +36,7 @@ impl World {
                     stage: Stage::Queued,
                     id: None,
                     doomed: false,
+                    failure: 0,
                     recalled: false,
                     suspect: false,
                 };
@@ -121,8 +122,8 @@ impl World {
             (entry.serial, entry.op, entry.bytes)
         );
         assert_eq!(
-            (claim.attempt, claim.age),
-            (entry.deaths, self.now - entry.queued_at)
+            (claim.attempt, claim.failure, claim.age),
+            (entry.deaths, entry.failure, self.now - entry.queued_at)
         );
         entry.stage = Stage::Taking(hands);
         entry.suspect = limit && entry.deaths >= 2;
@@ -247,6 +248,74 @@ impl World {
         }
     }
 
+    pub(crate) fn forward(&mut self, id: u64, fits: bool) {
+        let expected = self.model.put(id, false);
+        let begun = self.ledger.forward_begin(id, |op, bytes, request| {
+            let tag = expected.expect("nobody asks of what is refused");
+            let entry = &self.model.entries[&tag];
+            assert_eq!(
+                (op, bytes, request.0),
+                (entry.op, entry.bytes, entry.serial)
+            );
+            fits.then_some(()).ok_or("elsewhere")
+        });
+        match begun {
+            Ok((forward, wake)) => {
+                assert!(fits);
+                let tag = expected.expect("the model would refuse");
+                let entry = self.model.entries.get_mut(&tag).expect("the model has it");
+                assert_eq!((forward.id, forward.request.0), (id, entry.serial));
+                assert_eq!((forward.op, forward.bytes), (entry.op, entry.bytes));
+                entry.stage = Stage::Forwarding;
+                self.forwards.insert(tag, forward);
+                self.emptier(wake);
+            }
+            Err(Unforwarded::Unfit(why)) => {
+                assert_eq!((why, fits), ("elsewhere", false));
+                assert!(expected.is_ok());
+            }
+            Err(Unforwarded::Refused(refusal)) => assert_eq!(Some(refusal), expected.err()),
+        }
+    }
+
+    /// Somebody's hands are emptier.
+    fn emptier(&mut self, wake: Wake) {
+        self.changed = true;
+        if self.model.limit > 0 {
+            self.notify(wake);
+        } else {
+            assert_eq!(wake, Wake::default());
+        }
+    }
+
+    pub(crate) fn land(&mut self, tag: u32, well: bool) {
+        let forward = self.forwards.remove(&tag).expect("the kernel has it");
+        let doomed = self.model.entries[&tag].doomed;
+        let ended = self.ledger.forward_commit(forward, well, self.now);
+        assert_eq!(ended.doomed, doomed);
+        self.leave(tag, ended, Some(well && !doomed));
+    }
+
+    pub(crate) fn give_back(&mut self, tag: u32) {
+        let forward = self.forwards.remove(&tag).expect("the kernel has it");
+        let failure = 1 + (self.serial % 6) as u8;
+        let entry = self.model.entries.get_mut(&tag).expect("the model has it");
+        match self.ledger.forward_return(forward, failure, self.now) {
+            Err(ended) => {
+                assert!(entry.doomed && ended.doomed);
+                self.leave(tag, ended, None);
+            }
+            Ok(wake) => {
+                assert!(!entry.doomed);
+                (entry.stage, entry.id) = (Stage::Queued, None);
+                (entry.failure, entry.since) = (failure, self.now);
+                self.model.counts[entry.op as usize].requeued += 1;
+                self.changed = true;
+                self.notify(wake);
+            }
+        }
+    }
+
     /// A request has ended while somebody copied; well, not well, or without a word.
     fn leave(&mut self, tag: u32, ended: Ended<Request>, well: Option<bool>) {
         let entry = self.model.entries.remove(&tag).expect("the model has it");
@@ -260,19 +329,14 @@ impl World {
             counts.done += 1;
             counts.bytes += u64::from(entry.bytes);
             counts.total += now - entry.queued_at;
-            if entry.hands().is_some() {
+            if entry.hands().is_some() || entry.stage == Stage::Forwarding {
                 counts.service += now - entry.since;
             }
         } else {
             counts.failed += 1;
         }
         self.gone(ended.request);
-        self.changed = true;
-        if self.model.limit > 0 {
-            self.notify(ended.wake);
-        } else {
-            assert_eq!(ended.wake, Wake::default());
-        }
+        self.emptier(ended.wake);
     }
 
     pub(crate) fn pop(&mut self) {

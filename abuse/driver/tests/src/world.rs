@@ -2,8 +2,10 @@
 //! processes that die and come back, and an operator. Whatever happens is done to the ledger and to
 //! the model, and compared.
 
+use std::collections::BTreeMap;
+
 use crate::fixture::{slots, vacant, Book, Life, Request, ORIGIN};
-use crate::ledger::{Claim, Finish, Ledger, Op, Policies, Process, Refusal, Why};
+use crate::ledger::{Claim, Finish, Forward, Ledger, Op, Policies, Process, Refusal, Why};
 use crate::model::{Model, Stage};
 
 /// Something that can happen.
@@ -37,6 +39,22 @@ pub(crate) enum Act {
         v1: bool,
     },
     Invent {
+        tag: u32,
+    },
+    /// As [`Act::Put`], but the kernel moves the data, if the place `fits`.
+    Forward {
+        thread: usize,
+        tag: u32,
+        back: usize,
+        fits: bool,
+    },
+    /// The kernel has moved the data, or not.
+    Land {
+        tag: u32,
+        well: bool,
+    },
+    /// It has not, and somebody is to decide.
+    Return {
         tag: u32,
     },
     End {
@@ -110,6 +128,8 @@ pub(crate) struct World {
     pub(crate) ledger: Book,
     pub(crate) model: Model,
     pub(crate) threads: Vec<Thread>,
+    /// What the kernel has, by tag.
+    pub(crate) forwards: BTreeMap<u32, Forward<Request>>,
     /// The process of each worker, and its entry while its file is open.
     pub(crate) workers: Vec<(usize, Option<u32>)>,
     /// The file each has, or had last. Its entry may be somebody else's by the time it is closed.
@@ -146,6 +166,7 @@ impl World {
                     at: At::Away,
                 })
                 .collect(),
+            forwards: BTreeMap::new(),
             workers: house.iter().map(|process| (*process, None)).collect(),
             files: vec![0; house.len()],
             lives: Vec::new(),
@@ -212,6 +233,9 @@ impl World {
             }
             Act::Put {
                 thread, tag, back, ..
+            }
+            | Act::Forward {
+                thread, tag, back, ..
             } => {
                 matches!(self.threads[thread].at, At::Away)
                     && self.seat(thread).is_some()
@@ -221,6 +245,7 @@ impl World {
                         .get(&tag)
                         .is_some_and(|given| given.len() > back)
             }
+            Act::Land { tag, .. } | Act::Return { tag } => self.forwards.contains_key(&tag),
             Act::Commit { thread, .. } | Act::Abort { thread } => {
                 matches!(self.threads[thread].at, At::Taking(..))
             }
@@ -298,6 +323,15 @@ impl World {
                     );
                 }
             }
+            Act::Forward {
+                tag, back, fits, ..
+            } => {
+                let given = &self.model.given[&tag];
+                let id = given[given.len() - 1 - back];
+                self.forward(id, fits);
+            }
+            Act::Land { tag, well } => self.land(tag, well),
+            Act::Return { tag } => self.give_back(tag),
             Act::End { thread, well } => self.end(thread, well),
             Act::Fault { thread } => self.fault(thread),
             Act::Rise { thread, stay } => self.rise(thread, stay),

@@ -5,6 +5,7 @@
 mod able;
 mod align;
 mod fence;
+mod forward;
 mod open;
 mod rings;
 
@@ -17,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{fallocate, FallocateFlags};
 
-use super::{Backend, Bytes, Capabilities, Transfer};
+use super::{Asked, Backend, Bytes, Capabilities, Places, Transfer};
 use crate::error::Result;
 use crate::sys::file::{block_discard, block_erase, block_zero, write_durable};
 pub use open::FileOptions;
@@ -49,6 +50,7 @@ pub struct File {
     kind: Kind,
     access: Access,
     read_only: bool,
+    forward: bool,
     able: able::Able,
     /// Reads and writes are under way together; and what says so to others.
     rings: Option<rings::Rings>,
@@ -227,9 +229,11 @@ impl Backend for File {
         Capabilities {
             size_bytes: Some(self.bytes),
             read_only: self.read_only,
-            // Together they wait for the medium once, and take as much as they can.
-            slow: self.rings.is_none(),
-            together: self.rings.is_some(),
+            // Together they wait for the medium once, and take as much as they can; where they are
+            // forwarded it is the driver that waits.
+            slow: self.rings.is_none() && !self.forward,
+            together: self.rings.is_some() && !self.forward,
+            forward: self.forward,
             discard: self.able.discard,
             write_zeroes: !self.read_only,
             secure_erase: self.able.erase,
@@ -272,6 +276,10 @@ impl Backend for File {
             Kind::Regular => Err(super::unsupported()),
             Kind::Block => Ok(block_erase(&self.file, offset, length)?),
         }
+    }
+
+    fn forward<'a>(&'a self, asked: &Asked, places: &mut Places<'a>) -> io::Result<()> {
+        self.place(asked, places)
     }
 }
 

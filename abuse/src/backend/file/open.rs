@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
@@ -35,6 +36,8 @@ pub struct FileOptions {
     /// Have reads and writes under way together, by io_uring; where that is not to be had they go one
     /// by one, with a warning. Only past the page cache.
     pub io_uring: bool,
+    /// Let the driver move the data, without a copy.
+    pub forward: bool,
 }
 
 impl FileOptions {
@@ -50,6 +53,7 @@ impl FileOptions {
             buffered: false,
             read_only: setup.read_only,
             io_uring: false,
+            forward: false,
         }
     }
 }
@@ -79,6 +83,12 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<File> {
     let file = sized(path, file, kind, options)?;
     let bytes = size(&file).map_err(fail)?;
     let access = access(path, &file, options).map_err(fail)?;
+    let file = match access {
+        Access::Buffered { .. } if options.forward && !options.read_only => {
+            synchronous(&file).map_err(fail)?
+        }
+        _ => file,
+    };
     let able = match options.read_only {
         true => Able::default(),
         false => Able::of(&file, kind, bytes),
@@ -95,6 +105,7 @@ pub(super) fn open(path: &Path, options: &FileOptions) -> Result<File> {
         kind,
         access,
         read_only: options.read_only,
+        forward: options.forward,
         able,
     })
 }
@@ -185,6 +196,16 @@ fn access(path: &Path, file: &fs::File, options: &FileOptions) -> io::Result<Acc
     Ok(Access::Buffered {
         one: Mutex::default(),
     })
+}
+
+/// The same file, opened so that what anybody writes through it is durable when that is done: the
+/// driver, too, to which it is forwarded.
+fn synchronous(file: &fs::File) -> io::Result<fs::File> {
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_DSYNC)
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// The inner error is why direct I/O is not to be had.

@@ -36,6 +36,8 @@ pub(super) struct End {
     pub(super) flags: u16,
     /// Of a read that is not all zeros.
     pub(super) data: Vec<u8>,
+    /// Of a forward, how many.
+    pub(super) places: u32,
 }
 
 #[derive(Default)]
@@ -163,7 +165,7 @@ impl State {
         if errno.is_none()
             && job.op == abi::OP_READ
             && done.result == abi::OK
-            && done.flags & abi::DONE_ZERO == 0
+            && done.flags & (abi::DONE_ZERO | abi::DONE_FORWARD) == 0
         {
             match memory(done.buffer, done.length) {
                 Ok(bytes) if done.length == job.length => data = bytes,
@@ -184,6 +186,10 @@ impl State {
             result: done.result,
             flags: done.flags,
             data,
+            places: match done.flags & abi::DONE_FORWARD {
+                0 => 0,
+                _ => done.length,
+            },
         });
         true
     }

@@ -3,6 +3,7 @@
 //! The worker's loop against a driver in user space.
 
 mod fake;
+mod forwards;
 mod helping;
 mod memory;
 mod refusals;
@@ -120,9 +121,9 @@ fn plan(driver: &Fake, backend: &Memory) -> Plan {
 }
 
 /// Serves with this plan while `act` runs, then stops and returns what `run` would.
-fn while_serving(
+fn while_serving<B: Backend>(
     driver: &Fake,
-    backend: &Memory,
+    backend: &B,
     plan: &Plan,
     act: impl FnOnce(&Stop),
 ) -> Result<Served> {

@@ -93,8 +93,9 @@ impl<'g> Layer<'g> {
     /// The same bytes, by device-mapper.
     pub fn linear(guest: &'g Guest, disk: &Path, bytes: u64) -> Result<Layer<'g>> {
         const NAME: &str = "abuse-linear";
-        let resume = ["dmsetup", "resume", NAME];
-        let down = ["dmsetup", "remove", "--retry", NAME];
+        // Nobody waits for udev, which may be held up.
+        let resume = ["dmsetup", "resume", "--noudevsync", NAME];
+        let down = ["dmsetup", "remove", "--noudevsync", "--retry", NAME];
         let mut layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&resume, &down]);
         layer.below = Some((disk.into(), bytes));
         let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
@@ -108,7 +109,7 @@ impl<'g> Layer<'g> {
         let load = self.guest.command("dmsetup").arg("load").arg(&self.path);
         load.arg("--table").arg(self.table(!fail)?).ok()?;
         let resume = self.guest.command("dmsetup").arg("resume");
-        let resume = resume.args(["--noflush", "--nolockfs"]);
+        let resume = resume.args(["--noudevsync", "--noflush", "--nolockfs"]);
         resume.arg(&self.path).ok()?;
         Ok(())
     }
@@ -126,7 +127,7 @@ impl<'g> Layer<'g> {
     /// So many bytes of each of several devices, from some offset of each, one behind the other.
     pub fn joined(guest: &'g Guest, parts: &[(&Path, u64)], bytes: u64) -> Result<Layer<'g>> {
         const NAME: &str = "abuse-joined";
-        let down = ["dmsetup", "remove", "--retry", NAME];
+        let down = ["dmsetup", "remove", "--noudevsync", "--retry", NAME];
         let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&down]);
         let sectors = bytes / 512;
         let mut table = String::new();
@@ -143,7 +144,7 @@ impl<'g> Layer<'g> {
     pub fn slow(guest: &'g Guest, disk: &Path, bytes: u64, delay: Duration) -> Result<Layer<'g>> {
         const NAME: &str = "abuse-slow";
         guest.command("modprobe").arg("dm-delay").ok()?;
-        let down = ["dmsetup", "remove", "--retry", NAME];
+        let down = ["dmsetup", "remove", "--noudevsync", "--retry", NAME];
         let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&down]);
         let (sectors, disk) = (bytes / 512, disk.display());
         let delay = delay.as_millis();
@@ -153,9 +154,19 @@ impl<'g> Layer<'g> {
         Ok(layer)
     }
 
+    /// A device whose every request fails.
+    pub fn broken(guest: &'g Guest, bytes: u64) -> Result<Layer<'g>> {
+        const NAME: &str = "abuse-broken";
+        let down = ["dmsetup", "remove", "--noudevsync", "--retry", NAME];
+        let layer = Layer::new(guest, format!("/dev/mapper/{NAME}"), &[&down]);
+        let create = guest.command("dmsetup").args(["create", NAME, "--table"]);
+        create.arg(format!("0 {} error", bytes / 512)).ok()?;
+        Ok(layer)
+    }
+
     /// A device of device-mapper answers no request any more.
     pub fn suspend(&self) -> Result<()> {
-        let suspend = ["suspend", "--noflush", "--nolockfs"];
+        let suspend = ["suspend", "--noudevsync", "--noflush", "--nolockfs"];
         let command = self.guest.command("dmsetup").args(suspend);
         command.arg(&self.path).ok()?;
         Ok(())
@@ -163,7 +174,8 @@ impl<'g> Layer<'g> {
 
     /// It answers again.
     pub fn resume(&self) -> Result<()> {
-        let command = self.guest.command("dmsetup").arg("resume");
+        let resume = ["resume", "--noudevsync"];
+        let command = self.guest.command("dmsetup").args(resume);
         command.arg(&self.path).ok()?;
         Ok(())
     }

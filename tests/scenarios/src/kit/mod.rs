@@ -12,6 +12,7 @@
 //! | [`v1::Client`] | the client of 2009 |
 //! | [`Direct`] | one read or write of a disk, as one request; also in the background |
 //! | [`Fio`] | load, verified |
+//! | [`forward`] | requests that are forwarded, and a device that answers when it is told to |
 //! | [`Layer`] | dm-crypt, LVM, md and loop on top of a disk |
 //! | [`Supervise`], [`Supervisor`] | `abuse-supervisor` and its workers |
 //! | [`stress`](stress::stress) | a file system under load while workers are killed |
@@ -27,6 +28,7 @@ pub mod disk;
 pub mod example;
 pub mod faults;
 pub mod fio;
+pub mod forward;
 pub mod guest;
 pub mod kernel_log;
 pub mod kernel_memory;

@@ -34,7 +34,7 @@ macro_rules! plain {
         unsafe impl Plain for abi::$name {}
     )*};
 }
-plain!(Info Vector XfrHdr Done Take Exchange Setup Status Requeue Reconnect Reset Resize Add Remove);
+plain!(Info Vector XfrHdr Done Extent Take Exchange Setup Status Requeue Reconnect Reset Resize Add Remove);
 // SAFETY: an integer.
 unsafe impl Plain for u64 {}
 // SAFETY: an integer.

@@ -13,6 +13,7 @@ const HALF: u64 = 8 << 20;
 const BLOCK: usize = 4096;
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
+    let _udev = guest.hold_udev()?;
     // The first half of what the file backend sees can be made to wait, the second cannot.
     let below = guest.loop_device(&guest.file("below"), 2 * HALF)?;
     let first = Layer::linear(guest, below.path(), HALF)?;

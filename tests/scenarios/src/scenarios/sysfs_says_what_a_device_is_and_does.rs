@@ -44,10 +44,11 @@ const OPEN: [&str; 21] = [
     "config/policies",
     "config/adjusted",
 ];
-const SECRET: [&str; 18] = [
+const SECRET: [&str; 19] = [
     "load/queued",
     "load/taken",
     "load/draining",
+    "load/forwarding",
     "load/oldest_queued_ns",
     "load/oldest_taken_ns",
     "load/workers",
@@ -220,6 +221,7 @@ fn load(place: &Path, status: &Status) -> Result<()> {
         ("queued", u64::from(status.queued)),
         ("taken", status.taken.into()),
         ("draining", status.draining.into()),
+        ("forwarding", status.forwarding.into()),
         ("workers", status.workers.into()),
         ("waiting", status.waiting.into()),
         ("openers", status.openers.into()),
