@@ -17,6 +17,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let below = guest.loop_device(&guest.file("below"), 2 * HALF)?;
     let second = Layer::linear(guest, below.path(), HALF)?;
     let both = Layer::joined(guest, &[(below.path(), HALF), (second.path(), 0)], HALF)?;
+    // Before there is a disk: what it has begun to read would stay with it.
+    let udev = guest.hold_udev()?;
     let disk = guest.disk("size=16M")?;
     let backend = format!("file:{}", both.path().display());
 
@@ -28,7 +30,6 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     filler.signal(Signal::SIGTERM)?;
     filler.finish(PATIENCE)?;
 
-    let udev = guest.hold_udev()?;
     second.suspend()?;
     let stuck = file.start_read(HALF, BLOCK);
     disk.wait_queued(1)?;
