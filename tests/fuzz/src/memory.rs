@@ -75,7 +75,7 @@ impl Hostile {
             }
             board.races.fetch_add(1, Relaxed);
             // Peace for a moment, or nothing would ever get through.
-            thread::sleep(patience(Duration::from_micros(rng.below(3000))));
+            thread::sleep(patience(Duration::from_micros(rng.below(8000))));
             self.racing.allow(0, RACING, Access::Both);
         }
     }

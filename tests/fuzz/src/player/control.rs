@@ -150,7 +150,9 @@ impl Player<'_> {
         match self.rng.below(12) {
             0 => self.rng.below(u64::from(self.devices)) as u32,
             1 => self.rng.pick(&NUMBERS) as u32,
-            2..=4 => abi::ANY_NUMBER,
+            // The first that is none.
+            2 => (1 << 20) + self.rng.below(2) as u32,
+            3..=4 => abi::ANY_NUMBER,
             _ => u32::from(self.devices) + self.rng.below(8) as u32,
         }
     }

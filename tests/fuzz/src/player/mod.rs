@@ -119,7 +119,7 @@ struct Player<'p> {
 }
 
 /// Productions of `Player::step` by which disks, devices or processes come and go.
-const DEAR: [RangeInclusive<u64>; 3] = [665..=699, 750..=753, 960..=997];
+const DEAR: [RangeInclusive<u64>; 3] = [665..=699, 750..=753, 955..=997];
 /// After so many calls only one in so many of these is made.
 const SEEN: u64 = 20_000;
 const DEARNESS: u64 = 16;
@@ -156,10 +156,10 @@ impl Player<'_> {
             864..=889 => self.unknown(),
             890..=909 => self.poll(),
             910..=944 => self.change_files(),
-            945..=959 => self.stray(),
-            960..=974 => self.resize(),
-            975..=982 => self.add(),
-            983..=989 => self.remove(),
+            945..=954 => self.stray(),
+            955..=969 => self.resize(),
+            970..=979 => self.add(),
+            980..=989 => self.remove(),
             990..=997 => self.fork(),
             _ => self.crowd(),
         }

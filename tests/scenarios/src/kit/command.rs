@@ -276,9 +276,10 @@ fn state_in(stat: &Path) -> Option<char> {
     stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
-/// Each thread of a process: its name, state, system call and where in the kernel it waits, for the
-/// message that it did not get on.
-fn where_it_stands(pid: u32) -> String {
+/// Each thread of a process: its name, state, system call and where in the kernel it waits, and the
+/// signals that wait for it, that it has blocked and that it handles, for the message that it did not
+/// get on.
+pub fn where_it_stands(pid: u32) -> String {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
     let threads = tasks.into_iter().flatten().flatten().map(|task| {
         let of = |name| {
@@ -287,7 +288,14 @@ fn where_it_stands(pid: u32) -> String {
         };
         let state = state_in(&task.path().join("stat")).unwrap_or('?');
         let (name, call, stack) = (of("comm"), of("syscall"), of("stack"));
-        format!("{name} {state}, system call {call}, stack {stack}")
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        let signals: Vec<_> = status
+            .lines()
+            .filter(|line| line.starts_with("Sig") || line.starts_with("ShdPnd"))
+            .map(|line| line.replace('\t', " "))
+            .collect();
+        let signals = signals.join(" ");
+        format!("{name} {state}, {signals}, system call {call}, stack {stack}")
     });
     threads.collect::<Vec<_>>().join("\n")
 }
@@ -333,7 +341,7 @@ mod tests {
     fn where_a_process_stands_is_a_line_for_each_thread() {
         let own = where_it_stands(std::process::id());
         assert!(
-            own.lines().count() >= 1 && own.contains("system call"),
+            own.lines().count() >= 1 && own.contains("system call") && own.contains("SigBlk"),
             "{own}"
         );
         assert_eq!(where_it_stands(u32::MAX), "");

@@ -17,6 +17,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let below = guest.loop_device(&guest.file("below"), 2 * HALF)?;
     let second = Layer::linear(guest, below.path(), HALF)?;
     let both = Layer::joined(guest, &[(below.path(), HALF), (second.path(), 0)], HALF)?;
+    // Before there is a disk: what it has begun to read would stay with it.
+    let udev = guest.hold_udev()?;
     let disk = guest.disk("size=16M")?;
     let backend = format!("file:{}", both.path().display());
 

@@ -102,6 +102,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
 }
 
 fn serves(guest: &Guest, number: &str) -> Result<()> {
+    // It looks at what was written, and a slow machine's may have it open for longer than a reset waits.
+    let _udev = guest.hold_udev()?;
     let disk = guest.disk_on(Device::open(number)?, &abuse::Setup::new(1 << 20))?;
     let mut server = disk.serve("ram:added")?;
     let file = Direct::open(disk.path())?;

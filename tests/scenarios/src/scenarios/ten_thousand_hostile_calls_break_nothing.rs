@@ -12,7 +12,7 @@ use anyhow::{ensure, Context, Result};
 use crate::kit::Guest;
 
 /// Documented answers that a run of ten thousand calls may fail to meet, of about sixty.
-const MISSED: u32 = 5;
+const MISSED: u32 = 8;
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     guest.allow(Duration::from_secs(400));

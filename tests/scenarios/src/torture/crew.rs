@@ -8,7 +8,7 @@ use anyhow::{ensure, Context, Result};
 use nix::sys::signal::Signal;
 
 use super::round::{Round, Store, ROOM};
-use crate::kit::command::{send, state_of, stop};
+use crate::kit::command::{send, state_of, stop, where_it_stands};
 use crate::kit::{servers_of, wait_until, Disk, Guest, Process, Supervise, Supervisor, PATIENCE};
 
 /// The workers.
@@ -114,7 +114,10 @@ impl<'g> Crew<'g> {
     /// SIGTERM; returns when it has ended.
     pub fn end(&mut self, pid: u32) -> Result<bool> {
         let was_there = send(pid, Signal::SIGTERM).is_ok();
-        wait_until("a worker to end", PATIENCE, || self.is_dead(pid))?;
+        wait_until("a worker to end", PATIENCE, || self.is_dead(pid)).with_context(|| {
+            let all = self.pids();
+            format!("of {all:?}, {pid} stands {}", where_it_stands(pid))
+        })?;
         Ok(was_there)
     }
 
