@@ -6,7 +6,7 @@
 use abuse::Operation;
 use anyhow::{ensure, Result};
 
-use crate::kit::{Fio, Guest, PATIENCE};
+use crate::kit::{skip, Fio, Guest, PATIENCE};
 
 const MIB: u64 = 1 << 20;
 /// Of one write, in huge pages; and of all.
@@ -14,6 +14,9 @@ const WRITE: u64 = 16 * MIB;
 const ALL: u64 = 16 * MIB;
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
+    if !std::path::Path::new(HUGE_PAGES).exists() {
+        return skip("this kernel has no huge pages");
+    }
     let _quiet = guest.hold_udev()?;
     let _huge = HugePages::reserve(16)?;
     for largest in [4096, 65536, 6 * MIB, WRITE] {
