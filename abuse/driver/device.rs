@@ -23,7 +23,8 @@
 //!    added, never while anything waits for a worker, a user page or a request.
 //! 2. `node`, a mutex: the node in /dev. May be held while that is made, and as `life`.
 //! 3. the disk's `open_mutex`, which belongs to the block layer: only ever tried under `life`.
-//! 4. `ledger`, a spin lock: never held over a copy, over the end of a request, or over an
+//! 4. `hangar`, a spin lock: nothing is done under it, and nothing freed.
+//! 5. `ledger`, a spin lock: never held over a copy, over the end of a request, or over an
 //!    allocation. The locks of wait queues are taken under it.
 
 mod chores;
@@ -39,6 +40,8 @@ use crate::ledger::{Holder, Who};
 use crate::name::Name;
 use crate::sys::chrdev::{Visible, POLL_ERR, POLL_HUP, POLL_IN, POLL_MSG};
 use crate::sys::disk::{Disk, Queue};
+use crate::sys::few::Few;
+use crate::sys::flight::Grounded;
 use crate::sys::request::{Request, Status};
 use crate::sys::task::{self, NoBottomHalves, ProcessRef};
 use crate::sys::trace;
@@ -57,6 +60,9 @@ use kernel::{new_condvar, new_mutex, new_poll_condvar, new_spinlock, new_work};
 
 /// The ledger of a device.
 pub(crate) type DeviceLedger = Ledger<Request, ProcessRef>;
+
+/// Flights that are not used at the moment.
+pub(crate) type Hangar = Few<Grounded<Device>, CHUNK>;
 
 /// Requests that are handled between two looks at the ledger.
 pub(crate) const CHUNK: usize = 16;
@@ -85,6 +91,9 @@ pub(crate) struct Device {
     /// Where data are moved to and from files, once any were. First: nothing of the device goes
     /// before all that has landed.
     runway: SetOnce<WorkQueue>,
+    /// What moved data, and will again.
+    #[pin]
+    pub(crate) hangar: SpinLock<Hangar>,
     number: u32,
     sequence: u64,
     name: Name,
@@ -184,6 +193,7 @@ impl Device {
         Arc::pin_init(
             pin_init!(Device {
                 runway: SetOnce::new(),
+                hangar <- new_spinlock!(Few::new()),
                 number,
                 sequence,
                 name,

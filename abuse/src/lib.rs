@@ -54,6 +54,7 @@ pub mod owner;
 pub mod request;
 #[cfg(feature = "setup-keys")]
 pub mod setup_keys;
+pub mod signals;
 pub mod standby;
 mod sys;
 pub mod worker;

@@ -69,10 +69,11 @@ type Syslog = syslog::Logger<syslog::LoggerBackend, syslog::Formatter3164>;
 
 impl Sink {
     fn write(&mut self, level: Level, line: &str) {
-        // An error here has nowhere to be reported to.
+        // Whole, as other workers write to the same stream. An error here has nowhere to be reported to.
+        let whole = |line: String| io::stderr().write_all(line.as_bytes());
         let _ = match self {
-            Sink::Journal => writeln!(io::stderr(), "<{}>{}", priority(level), one_line(line)),
-            Sink::Text => writeln!(io::stderr(), "abusectl: {line}"),
+            Sink::Journal => whole(format!("<{}>{}\n", priority(level), one_line(line))),
+            Sink::Text => whole(format!("abusectl: {line}\n")),
             Sink::Syslog(logger) => syslog_line(logger, level, line),
         };
     }

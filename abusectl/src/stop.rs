@@ -3,7 +3,7 @@
 //! Taking a disk away, by `reset` or with its device by `remove`: not from under somebody, and not
 //! before what was written is durable. `--force` skips both, and says what that costs.
 
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
 
@@ -30,6 +30,9 @@ pub struct Args {
     /// pending ends with an I/O error
     #[arg(short, long)]
     pub force: bool,
+    /// Unmount it first, wherever it is mounted
+    #[arg(long)]
+    unmount: bool,
     /// How long to wait until the disk is flushed, and then until it is gone
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = words::duration)]
     pub timeout: Duration,
@@ -62,6 +65,9 @@ impl Args {
 
     /// Makes a device ready to be stopped, or says what force takes away, as the end of a sentence.
     pub fn prepare(&self, device: &Device, stop: Stop) -> Result<String, Failure> {
+        if self.unmount {
+            unmount(device, stop, self.timeout)?;
+        }
         if self.force {
             return losses(device);
         }
@@ -155,7 +161,8 @@ pub fn draining(name: &str, stop: Stop, what: &str, timeout: Duration) -> Failur
     .hint(format!("The {} goes on by itself; {step}.", stop.verb()))
 }
 
-/// Refuses a device in use. One that is merely open gets a moment to be closed.
+/// Refuses a device in use. One that is merely open gets a moment to be closed, by somebody who reads
+/// from it, perhaps.
 fn refuse_while_used(device: &Device, stop: Stop, timeout: Duration) -> Result<(), Failure> {
     let deadline = Instant::now() + timeout.min(GLANCE);
     loop {
@@ -163,12 +170,66 @@ fn refuse_while_used(device: &Device, stop: Stop, timeout: Duration) -> Result<(
         if uses.is_empty() {
             return Ok(());
         }
-        if !matches!(uses[..], [Use::Open(_)]) || Instant::now() >= deadline {
+        let glance = matches!(uses[..], [Use::Open(_)] | [Use::Open(_), Use::Pending(_)]);
+        if !glance || Instant::now() >= deadline {
             let name = device.control_path().display().to_string();
             return Err(busy(&name, stop, &uses));
         }
         thread::sleep(LOOK_EVERY);
     }
+}
+
+/// Unmounts it everywhere, the last mount first; in processes of their own, as for a flush.
+fn unmount(device: &Device, stop: Stop, timeout: Duration) -> Result<(), Failure> {
+    let name = device.control_path().display().to_string();
+    let refused = |code, at: &str, why: &str| {
+        let what = format!(
+            "{name}: {} failed: {at} cannot be unmounted: {why}",
+            stop.verb()
+        );
+        Failure::new(code, what).hint(format!("End who uses it (fuser -vm '{at}' names them)."))
+    };
+    for at in Users::of(device.number()).mountpoints.iter().rev() {
+        let mut command = Command::new("umount");
+        command.arg("--").arg(at);
+        match run_within(&mut command, timeout) {
+            Err(error) => return Err(refused(Code::Failed, at, &crate::failure::cause(&error))),
+            Ok(None) => {
+                let why = format!("not done in {}", human::age(timeout));
+                return Err(refused(Code::TimedOut, at, &why));
+            }
+            Ok(Some(output)) if !output.status.success() => {
+                return Err(refused(Code::Busy, at, last_words(&output)));
+            }
+            Ok(Some(_)) => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a program that ended has said; `None`: it did not end in time, and was killed.
+fn run_within(command: &mut Command, timeout: Duration) -> io::Result<Option<Output>> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let deadline = Instant::now() + timeout;
+    while child.try_wait()?.is_none() {
+        if Instant::now() >= deadline {
+            // It is not waited for: whoever waits for a disk ends with that.
+            let _ = child.kill();
+            return Ok(None);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    child.wait_with_output().map(Some)
+}
+
+/// The cause at the end of what it complained about.
+fn last_words(output: &Output) -> &str {
+    let words = std::str::from_utf8(&output.stderr).unwrap_or_default();
+    words.trim().rsplit(": ").next().unwrap_or_default()
 }
 
 /// Has the workers flush, in a process of its own: one that waits for a disk cannot end.
@@ -179,31 +240,16 @@ fn flush(device: &Device, status: &Status, stop: Stop, timeout: Duration) -> Res
     }
     let fail =
         |error: &io::Error| unflushed(&name, stop, Code::Failed, &crate::failure::cause(error));
-    let mut child = Command::new("/proc/self/exe")
-        .arg("flush")
-        .arg(device.disk_path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| fail(&error))?;
-    let deadline = Instant::now() + timeout;
-    while child.try_wait().map_err(|error| fail(&error))?.is_none() {
-        if Instant::now() >= deadline {
-            let _ = child.kill();
-            let time = human::age(timeout);
-            let why = format!("no worker did it in {time}");
-            return Err(unflushed(&name, stop, Code::TimedOut, &why));
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("flush").arg(device.disk_path());
+    match run_within(&mut command, timeout).map_err(|error| fail(&error))? {
+        None => {
+            let why = format!("no worker did it in {}", human::age(timeout));
+            Err(unflushed(&name, stop, Code::TimedOut, &why))
         }
-        thread::sleep(LOOK_EVERY);
+        Some(output) if output.status.success() => Ok(()),
+        Some(output) => Err(unflushed(&name, stop, Code::Busy, last_words(&output))),
     }
-    let output = child.wait_with_output().map_err(|error| fail(&error))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let why = String::from_utf8_lossy(&output.stderr);
-    let why = why.trim().rsplit(": ").next().unwrap_or_default();
-    Err(unflushed(&name, stop, Code::Busy, why))
 }
 
 fn unflushed(name: &str, stop: Stop, code: Code, why: &str) -> Failure {

@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use abuse::signals::Held;
 use abuse_supervisor::cli::{Cli, Run, Verb};
 use abuse_supervisor::config::{self, Wanted};
 use abuse_supervisor::exit::{Failure, OK};
@@ -55,7 +56,10 @@ fn run(options: &Run) -> Result<u8, Failure> {
         runtime_dir: options.runtime.runtime_dir.clone(),
     };
     let opened = source::open(&source, wanted)?;
+    // The log's thread must not be the one to get a signal that is not handled yet.
+    let held = Held::all();
     logging::start(logging::Target::choose(options.syslog))?;
+    drop(held);
     harden::all();
     Ok(Supervisor::start(source, opened, options.config.clone())?.run()?)
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
+use abuse::signals::Held;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
@@ -35,7 +36,9 @@ impl Signals {
         // SIGCHLD only so that it is not ignored: a parent may have left it so,
         // and then the kernel would reap before we have looked.
         let numbers = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD];
+        let held = Held::all();
         let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, numbers)?;
+        drop(held);
         Ok(Signals { delivery })
     }
 

@@ -4,23 +4,14 @@
 //!
 //! A worker inherits `NAME.worker.K.lock` open and locked; the lock is free when
 //! the worker, and whatever it left behind with its descriptors, has ended. In
-//! the file stands what a later supervisor must know, a line each, written as it
-//! becomes true:
-//!
-//! ```text
-//! token=0x0123456789abcdef   by the supervisor, before there is a process
-//! pid=4242                   by the process itself, before it becomes the worker
-//! start=123456               by the supervisor: field 22 of /proc/PID/stat
-//! standby                    with the token: it waits to be promoted
-//! heartbeat                  with the token: it was told to say WATCHDOG=1
-//! ready                      by the supervisor, when the worker said so
-//! active                     by the supervisor, when it was promoted
-//! ```
+//! the file stands what a later supervisor must know: `record.rs`.
 //!
 //! Beside it, `NAME.worker.K.promote` is the pipe on which a standby waits. It has a
 //! name so that a later supervisor can promote what an earlier one has started.
 //!
 //! An empty file says that nobody is owed anything.
+
+mod record;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -38,6 +29,7 @@ use nix::unistd::mkfifo;
 use crate::exit::Failure;
 use crate::state::Worker;
 use crate::sys;
+use record::Record;
 
 /// The files of one device in the runtime directory.
 #[derive(Debug)]
@@ -315,40 +307,6 @@ fn try_lock_for_this_process(file: &File) -> nix::Result<bool> {
     }
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Record {
-    token: Option<u64>,
-    pid: Option<u32>,
-    start: Option<u64>,
-    ready: bool,
-    standby: bool,
-    active: bool,
-    heartbeat: bool,
-}
-
-impl Record {
-    fn parse(text: &str) -> Record {
-        let mut record = Record::default();
-        // A line without its end was being written when its writer died.
-        for line in text.split_inclusive('\n') {
-            let Some(line) = line.strip_suffix('\n') else {
-                continue;
-            };
-            match line.split_once('=') {
-                Some(("token", token)) => record.token = abuse::owner::parse(token),
-                Some(("pid", pid)) => record.pid = pid.parse().ok(),
-                Some(("start", start)) => record.start = start.parse().ok(),
-                None if line == "ready" => record.ready = true,
-                None if line == "standby" => record.standby = true,
-                None if line == "active" => record.active = true,
-                None if line == "heartbeat" => record.heartbeat = true,
-                _ => {}
-            }
-        }
-        record
-    }
-}
-
 /// When a process started, in ticks since boot: with its pid, its identity.
 fn start_time(pid: u32) -> io::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -378,40 +336,11 @@ fn has_open(pid: u32, file: &File) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    /// Up to the last end of a line.
-    fn keep_lines(text: &str) -> &str {
-        &text[..text.rfind('\n').map_or(0, |end| end + 1)]
-    }
-
-    #[test]
-    fn a_record_cut_off_in_the_middle_says_what_was_whole() {
-        let record = Record::parse("token=0x00000000000000ff\npid=42\nstart=99\nready\n");
-        assert_eq!(record.token, Some(255));
-        assert_eq!((record.pid, record.start), (Some(42), Some(99)));
-        assert!(record.ready);
-        let record = Record::parse("token=0xff\npid=4");
-        assert_eq!((record.token, record.pid), (Some(255), None));
-    }
 
     #[test]
     fn a_process_is_told_from_its_successor_by_its_start() {
         let me = std::process::id();
         assert_eq!(start_time(me).unwrap(), start_time(me).unwrap());
         assert!(start_time(me).unwrap() > start_time(1).unwrap());
-    }
-
-    proptest! {
-        #[test]
-        fn fuzzed_records_say_what_is_whole_and_nothing_else(
-            text in "((token=|pid=|start=|ready|=)?(0x)?[-+]?[0-9a-f]{0,20}(ready)?[\n\r]{0,2}|\\PC{0,6}\n){0,8}"
-        ) {
-            let record = Record::parse(&text);
-            prop_assert!(record.token != Some(0));
-            prop_assert!(!record.ready || text.lines().any(|line| line == "ready"));
-            // A line that is still being written changes nothing.
-            prop_assert_eq!(Record::parse(&format!("{}pid=7", keep_lines(&text))), record);
-        }
     }
 }

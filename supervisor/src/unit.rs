@@ -172,7 +172,7 @@ impl<D: Device> Unit<D> {
         let alive = self.processes.iter().flatten();
         std::iter::once(self.inbox.as_fd())
             .chain(alive.filter_map(Process::watched))
-            .chain(self.retiring.iter().filter_map(TakeDown::watched))
+            .chain(self.retiring.iter().map(TakeDown::watched))
             .map(|fd| (fd, false))
             .chain(self.control.watched())
     }
@@ -183,7 +183,6 @@ impl<D: Device> Unit<D> {
             .deadline()
             .into_iter()
             .chain(self.next_look)
-            .chain(self.retiring.as_ref().map(TakeDown::deadline))
             .min()
     }
 
@@ -196,10 +195,8 @@ impl<D: Device> Unit<D> {
             self.look(slot);
         }
         let now = self.world.now();
-        if let Some(taken) = self.retiring.as_mut().and_then(|it| it.outcome(now)) {
-            if let Some(take_down) = self.retiring.take() {
-                take_down.bury();
-            }
+        if let Some(taken) = self.retiring.as_ref().and_then(TakeDown::outcome) {
+            self.retiring = None;
             self.retired(&taken);
         }
         if self.next_look.is_some_and(|at| now >= at) {

@@ -43,6 +43,7 @@ enum Step {
     Beat(usize),
     Hang(usize, Hang),
     Restart,
+    Retire,
     Resize(usize, usize),
     Terminate,
     /// Events that make no sense now: the machine must bear them.
@@ -75,6 +76,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => slot.clone().prop_map(Step::Beat),
         3 => (slot.clone(), hang).prop_map(|(slot, hang)| Step::Hang(slot, hang)),
         2 => Just(Step::Restart),
+        1 => Just(Step::Retire),
         1 => (1..4usize, 0..3usize).prop_map(|(active, standby)| Step::Resize(active, standby)),
         1 => Just(Step::Terminate),
         3 => (slot, late).prop_map(|(slot, event)| Step::Late(slot, event)),
@@ -356,6 +358,8 @@ impl World {
                 self.perform(actions);
             }
             Step::Resize(..) => {}
+            // The disk is reset when its workers next end of it, if at all.
+            Step::Retire => self.group.retire(),
             Step::Terminate => {
                 self.ended = true;
                 let actions = self.group.terminate(self.now);

@@ -9,11 +9,11 @@
 
 use super::complete::{end, leave, refused, status_of, Leaving, FORWARD};
 use crate::abi::{self, Done, Extent};
-use crate::device::{Device, CHUNK};
+use crate::device::{Device, Hangar, CHUNK};
 use crate::ledger::{Forward, Op, Unforwarded, Wake};
 use crate::sys::backing::Backing;
 use crate::sys::few::Few;
-use crate::sys::flight::{plugged, Flusher, Grounded, Legs, Outcome, Tower};
+use crate::sys::flight::{plugged, Flusher, Grounded, Outcome, Tower};
 use crate::sys::request::{Request, Status, Together};
 use crate::sys::{task, trace, user};
 use core::mem::size_of;
@@ -35,10 +35,20 @@ pub(crate) struct Cargo {
 /// Forwards the entries that are marked so, and says in their place what became of them.
 #[inline(never)]
 pub(super) fn forward(device: &Arc<Device>, entries: &[Done], statuses: &mut [i32; CHUNK]) {
+    let mut spare: Hangar = Few::new();
+    let wanted = statuses.iter().filter(|&&status| status == FORWARD).count();
+    let mut hangar = device.hangar.lock();
+    while spare.as_slice().len() < wanted {
+        let Some(flight) = hangar.pop() else { break };
+        let _ = spare.push(flight);
+    }
+    drop(hangar);
+
     let mut ready: Few<(Grounded<Device>, u8), CHUNK> = Few::new();
     for (entry, (done, status)) in entries.iter().zip(statuses.iter_mut()).enumerate() {
         if *status == FORWARD {
-            *status = match prepare(device, done) {
+            let before = ready.as_slice().last().map(|(flight, _)| flight);
+            *status = match prepare(device, done, &mut spare, before) {
                 Ok(flight) => {
                     // There is room for as many as there are entries.
                     let _ = ready.push((flight, entry as u8));
@@ -50,7 +60,6 @@ pub(super) fn forward(device: &Arc<Device>, entries: &[Done], statuses: &mut [i3
     }
 
     let mut loaded: Few<Grounded<Device>, CHUNK> = Few::new();
-    let mut unfit: Few<Grounded<Device>, CHUNK> = Few::new();
     let mut wake = Wake::default();
     let write_through = device.is_write_through();
     let mut ledger = device.ledger.lock();
@@ -59,7 +68,7 @@ pub(super) fn forward(device: &Arc<Device>, entries: &[Done], statuses: &mut [i3
             return;
         };
         let begun = ledger.forward_begin(done.id, |op, bytes, request| {
-            fits(flight.legs(), op, bytes, request)
+            fits(&flight, op, bytes, request)
         });
         let error = match begun {
             Ok((forward, others)) => {
@@ -76,29 +85,44 @@ pub(super) fn forward(device: &Arc<Device>, entries: &[Done], statuses: &mut [i3
             Err(Unforwarded::Refused(refusal)) => refused(refusal),
             Err(Unforwarded::Unfit(error)) => error.to_errno(),
         };
-        // Not here: files are not closed under a lock.
-        let _ = unfit.push(flight);
+        // Its files are let go later: they are not closed under a lock.
+        let _ = spare.push(flight);
         if let Some(status) = statuses.get_mut(usize::from(entry)) {
             *status = error;
         }
     });
     drop(ledger);
     device.wake(wake);
-    drop(unfit);
 
     let mut landed: Few<Cargo, CHUNK> = Few::new();
     let flusher = Flusher::new();
-    plugged(|| {
+    let several = loaded.as_slice().len() > 1;
+    plugged(several, || {
         loaded.take_each(|_, flight| {
-            if let Some(cargo) = flight.start().and_then(Grounded::unload) {
+            let Some(mut flight) = flight.start() else {
+                return;
+            };
+            if let Some(cargo) = flight.unload() {
                 let _ = landed.push(cargo);
             }
+            let _ = spare.push(flight);
         })
     });
     drop(flusher);
     if !landed.is_empty() {
         end_all(device, &mut landed);
     }
+    // What was refused still has its files.
+    spare.as_mut_slice().iter_mut().for_each(Grounded::clear);
+    let mut hangar = device.hangar.lock();
+    while let Some(flight) = spare.pop() {
+        if let Err(flight) = hangar.push(flight) {
+            let _ = spare.push(flight);
+            break;
+        }
+    }
+    drop(hangar);
+    // What is left is freed here.
 }
 
 /// Ends what went well at once.
@@ -119,34 +143,43 @@ fn end_all(device: &Device, landed: &mut Few<Cargo, CHUNK>) {
     end(device, together, &mut leaving);
 }
 
-/// Reads where an entry wants to go, and looks its files up.
-fn prepare(device: &Arc<Device>, done: &Done) -> Result<Grounded<Device>> {
+/// Reads where an entry wants to go, and looks its files up. That of the entry before is at hand.
+#[inline(always)]
+fn prepare(
+    device: &Device,
+    done: &Done,
+    spare: &mut Hangar,
+    before: Option<&Grounded<Device>>,
+) -> Result<Grounded<Device>> {
     if done.length == 0 || done.length > abi::MAX_EXTENTS {
         return Err(EINVAL);
     }
-    let runway = device.runway()?;
-    let others = (done.length as usize).wrapping_sub(1);
-    let (file, first) = extent(done.buffer)?;
-    let mut legs = Legs::new(file, first.offset, first.length, others)?;
-    for index in 1..=others {
-        let at = index.wrapping_mul(size_of::<Extent>()) as u64;
-        let (file, next) = extent(done.buffer.wrapping_add(at))?;
-        legs.push(file, next.offset, next.length)?;
+    let mut flight = match spare.pop() {
+        Some(flight) => flight,
+        None => Grounded::new(device, device.runway()?)?,
+    };
+    let mut at = done.buffer;
+    for _ in 0..done.length {
+        let extent: Extent = user::read(at)?;
+        let last = flight
+            .pieces()
+            .last()
+            .or(before.and_then(|flight| flight.pieces().last()));
+        let file = match last.and_then(|(file, _, _)| file.again(extent.fd)) {
+            Some(file) => file,
+            None => Backing::get(extent.fd).ok_or(EBADF)?,
+        };
+        flight.add(file, extent.offset, extent.length)?;
+        at = at.wrapping_add(size_of::<Extent>() as u64);
     }
-    Grounded::new(device, runway, legs)
-}
-
-fn extent(address: u64) -> Result<(Backing, Extent)> {
-    let extent: Extent = user::read(address)?;
-    let file = Backing::get(extent.fd).ok_or(EBADF)?;
-    Ok((file, extent))
+    Ok(flight)
 }
 
 /// Whether a request may go where the worker wants it to go. Under the ledger's lock.
 #[inline(always)]
-fn fits(legs: &Legs<Device>, op: Op, bytes: u32, request: &Request) -> Result {
+fn fits(flight: &Grounded<Device>, op: Op, bytes: u32, request: &Request) -> Result {
     let mut left = bytes;
-    for (file, offset, length) in legs.pieces() {
+    for (file, offset, length) in flight.pieces() {
         if !file.has_places() || op == Op::SecureErase {
             return Err(Error::from_errno(-EOPNOTSUPP));
         }

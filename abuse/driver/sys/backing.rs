@@ -27,6 +27,7 @@ const NO_WAIT: u32 = 1 << 7;
 /// The pointer is a `struct file` of which this owns one count.
 pub(crate) struct Backing {
     file: NonNull<bindings::file>,
+    fd: i32,
     facts: u32,
 }
 
@@ -43,7 +44,19 @@ impl Backing {
         // SAFETY: Just got.
         let facts = unsafe { ffi::abuse_file_facts(file.as_ptr()) };
         // INVARIANT: The count is ours.
-        Some(Backing { file, facts })
+        Some(Backing { file, fd, facts })
+    }
+
+    /// The same file, if it was got by this number.
+    #[inline(always)]
+    pub(crate) fn again(&self, fd: i32) -> Option<Self> {
+        if fd != self.fd {
+            return None;
+        }
+        // SAFETY: Valid by the type invariant.
+        unsafe { ffi::abuse_file_get(self.file.as_ptr()) };
+        // INVARIANT: The new count is ours.
+        Some(Backing { ..*self })
     }
 
     fn has(&self, fact: u32) -> bool {

@@ -52,6 +52,18 @@ impl<T, const N: usize> Few<T, N> {
         self.items.as_mut_ptr().cast::<T>().wrapping_add(index)
     }
 
+    /// Takes the last item out.
+    #[inline(always)]
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        if self.len == 0 {
+            return None;
+        }
+        // INVARIANT: From here on it is the caller's.
+        self.len = self.len.wrapping_sub(1);
+        // SAFETY: By the type invariant it was there, and it is read once.
+        Some(unsafe { self.place(self.len).read() })
+    }
+
     /// What is there.
     #[inline(always)]
     pub(crate) fn as_slice(&self) -> &[T] {

@@ -41,6 +41,7 @@ extern "C" {
     pub(super) fn abuse_flusher_restore(flags: c_uint);
     pub(super) fn abuse_creds_of_file(file: *mut bindings::file) -> *const bindings::cred;
     pub(super) fn abuse_creds_restore(before: *const bindings::cred);
+    pub(super) fn abuse_file_get(file: *mut bindings::file);
     /// What does not change of an open file.
     pub(super) fn abuse_file_facts(file: *mut bindings::file) -> u32;
     pub(super) fn abuse_file_bytes(file: *mut bindings::file) -> u64;

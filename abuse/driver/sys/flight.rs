@@ -72,40 +72,6 @@ struct Leg<T: Tower> {
     result: Atomic<i64>,
 }
 
-/// Pieces of files, in the order of the request's data.
-pub(crate) struct Legs<T: Tower> {
-    first: Leg<T>,
-    more: KVec<Leg<T>>,
-}
-
-impl<T: Tower> Legs<T> {
-    /// The first piece, with room for others.
-    pub(crate) fn new(file: Backing, offset: u64, bytes: u32, room: usize) -> Result<Self> {
-        Ok(Legs {
-            first: Leg::new(file, offset, bytes),
-            more: KVec::with_capacity(room, GFP_KERNEL)?,
-        })
-    }
-
-    /// The next piece.
-    pub(crate) fn push(&mut self, file: Backing, offset: u64, bytes: u32) -> Result {
-        Ok(self.more.push(Leg::new(file, offset, bytes), GFP_KERNEL)?)
-    }
-
-    /// The pieces: file, offset and bytes.
-    pub(crate) fn pieces(&self) -> impl Iterator<Item = (&Backing, u64, u32)> {
-        self.all().map(|leg| (&leg.file, leg.offset, leg.bytes))
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Leg<T>> {
-        Iterator::chain(core::iter::once(&self.first), self.more.iter())
-    }
-
-    fn count(&self) -> u32 {
-        (self.more.len() as u32).wrapping_add(1)
-    }
-}
-
 impl<T: Tower> Leg<T> {
     fn new(file: Backing, offset: u64, bytes: u32) -> Self {
         Leg {
@@ -140,7 +106,8 @@ pub(crate) struct Flight<T: Tower> {
     tower: NonNull<T>,
     runway: NonNull<WorkQueue>,
     cargo: Option<T::Cargo>,
-    legs: Legs<T>,
+    /// Pieces of files, in the order of the request's data.
+    legs: KVec<Leg<T>>,
     /// All vectors of a request of several bios, if they could be had.
     vectors: KVec<bindings::bio_vec>,
     pending: Atomic<u32>,
@@ -156,20 +123,22 @@ impl_has_work! {
     impl{T: Tower} HasWork<Flight<T>> for Flight<T> { self.work }
 }
 
+/// Room for as many pieces stays with a flight that is used again.
+const KEPT_LEGS: usize = 4;
+
 /// A flight on the ground: not begun, or over.
 pub(crate) struct Grounded<T: Tower>(Pin<KBox<Flight<T>>>);
 
 impl<T: Tower> Grounded<T> {
-    /// A flight over these legs, without a cargo. What cannot be done at once is done on the tower's
-    /// own runway.
-    pub(crate) fn new(tower: &T, runway: &WorkQueue, legs: Legs<T>) -> Result<Self> {
+    /// A flight without legs and cargo. What cannot be done at once is done on the tower's own runway.
+    pub(crate) fn new(tower: &T, runway: &WorkQueue) -> Result<Self> {
         let flight = KBox::pin_init(
             pin_init!(Flight {
                 work <- new_work!("abuse::flight"),
                 tower: NonNull::from(tower),
                 runway: NonNull::from(runway),
                 cargo: None,
-                legs,
+                legs: KVec::new(),
                 vectors: KVec::new(),
                 pending: Atomic::new(0),
                 op: Op::Read,
@@ -180,9 +149,29 @@ impl<T: Tower> Grounded<T> {
         Ok(Grounded(flight))
     }
 
-    /// Where it goes.
-    pub(crate) fn legs(&self) -> &Legs<T> {
-        &self.0.legs
+    /// Adds a piece: so many bytes of a file.
+    pub(crate) fn add(&mut self, file: Backing, offset: u64, bytes: u32) -> Result {
+        let leg = Leg::new(file, offset, bytes);
+        Ok(self.flight().legs.push(leg, GFP_KERNEL)?)
+    }
+
+    /// The pieces: file, offset and bytes.
+    #[inline(always)]
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (&Backing, u64, u32)> {
+        let legs = self.0.legs.iter();
+        legs.map(|leg| (&leg.file, leg.offset, leg.bytes))
+    }
+
+    /// Forgets the pieces; what is needed for as many stays, unless they were very many.
+    pub(crate) fn clear(&mut self) {
+        let flight = self.flight();
+        flight.legs.clear();
+        if flight.legs.capacity() > KEPT_LEGS {
+            flight.legs = KVec::new();
+        }
+        if flight.vectors.capacity() > 0 {
+            flight.vectors = KVec::new();
+        }
     }
 
     fn flight(&mut self) -> &mut Flight<T> {
@@ -200,9 +189,12 @@ impl<T: Tower> Grounded<T> {
         flight.durable = durable;
     }
 
-    /// What is aboard. The files are let go.
-    pub(crate) fn unload(mut self) -> Option<T::Cargo> {
-        self.flight().cargo.take()
+    /// What is aboard. The files are let go, and it can be used again.
+    #[inline(always)]
+    pub(crate) fn unload(&mut self) -> Option<T::Cargo> {
+        let cargo = self.flight().cargo.take();
+        self.clear();
+        cargo
     }
 
     /// Starts. It comes back if all is over already, and well; else it lands in the work queue.
@@ -212,7 +204,8 @@ impl<T: Tower> Grounded<T> {
             self.begin_work();
             return None;
         }
-        let legs = flight.legs.count();
+        // At most as many as there may be extents.
+        let legs = flight.legs.len() as u32;
         // INVARIANT: Each leg is begun below.
         flight.pending.store(legs.wrapping_add(1), Relaxed);
         // SAFETY: It is not moved until it is boxed again.
@@ -220,7 +213,7 @@ impl<T: Tower> Grounded<T> {
         // SAFETY: Just unboxed, and kept by the count that is taken last.
         let this = unsafe { &*flight };
         let mut at = 0;
-        for leg in this.legs.all() {
+        for leg in this.legs.iter() {
             leg.flight.set(flight);
             this.begin(leg, at);
             at += leg.bytes as usize;
@@ -230,7 +223,7 @@ impl<T: Tower> Grounded<T> {
         }
         // SAFETY: The last count was taken here, so it is ours again, by the invariants.
         let this = Grounded(unsafe { Pin::new_unchecked(KBox::from_raw(flight)) });
-        if this.0.legs.all().all(Leg::is_whole) {
+        if this.0.legs.iter().all(Leg::is_whole) {
             return Some(this);
         }
         this.begin_work();
@@ -249,12 +242,12 @@ impl<T: Tower> WorkItem for Flight<T> {
     type Pointer = Pin<KBox<Self>>;
 
     fn run(this: Pin<KBox<Self>>) {
-        let outcome = match this.legs.all().all(Leg::is_whole) && this.op.has_data() {
+        let outcome = match this.legs.iter().all(Leg::is_whole) && this.op.has_data() {
             true => 0,
             false => this.slowly(),
         };
         let tower = this.tower;
-        let this = Grounded(this);
+        let mut this = Grounded(this);
         // The files are let go before anybody is told: whoever waits for the end may want them closed.
         let Some(cargo) = this.unload() else {
             return;
@@ -316,7 +309,7 @@ impl<T: Tower> Flight<T> {
     }
 
     fn is_quick(&self) -> bool {
-        let mut legs = self.legs.all();
+        let mut legs = self.legs.iter();
         legs.all(|leg| self.way(&leg.file) != Way::Slow)
     }
 
@@ -410,7 +403,7 @@ impl<T: Tower> Flight<T> {
             return EIO;
         };
         let mut at = 0usize;
-        for leg in self.legs.all() {
+        for leg in self.legs.iter() {
             let _owner = Owner::of(&leg.file);
             let done = match self.op {
                 Op::Read | Op::Write if leg.is_whole() => 0,
@@ -579,8 +572,11 @@ impl Drop for Owner {
     }
 }
 
-/// Runs `f` while the block layer gathers what this thread submits.
-pub(crate) fn plugged<R>(f: impl FnOnce() -> R) -> R {
+/// Runs `f` while the block layer gathers what this thread submits, if that is several things.
+pub(crate) fn plugged<R>(several: bool, f: impl FnOnce() -> R) -> R {
+    if !several {
+        return f();
+    }
     let mut plug = MaybeUninit::<bindings::blk_plug>::uninit();
     // SAFETY: It stays where it is until it is finished, below.
     unsafe { bindings::blk_start_plug(plug.as_mut_ptr()) };

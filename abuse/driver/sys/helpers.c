@@ -201,6 +201,11 @@ void abuse_creds_restore(const struct cred *before)
 	revert_creds(before);
 }
 
+void abuse_file_get(struct file *file)
+{
+	get_file(file);
+}
+
 /* The bits are those of sys/backing.rs. */
 u32 abuse_file_facts(struct file *file)
 {

@@ -225,7 +225,7 @@ mod tests {
     fn a_forward_s_failure_is_in_the_flags() {
         assert_eq!(Failure::of_forward(abi::REQ_FUA | abi::REQ_NOUNMAP), None);
         for failure in Failure::ALL {
-            let flags = failure.to_abi() << abi::REQ_FAILED_SHIFT | abi::REQ_FUA;
+            let flags = (failure.to_abi() << abi::REQ_FAILED_SHIFT) | abi::REQ_FUA;
             assert_eq!(Failure::of_forward(flags), Some(failure));
         }
         assert_eq!(Failure::of_forward(0xf000), Some(Failure::Io));

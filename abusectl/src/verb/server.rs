@@ -9,6 +9,7 @@
 use std::thread;
 
 use abuse::backend::{File, FileOptions, Null, Ram};
+use abuse::signals::Held;
 use abuse::{notify, Backend, Device, Setup, Standby, State, Status, Stop, Worker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -84,7 +85,10 @@ fn setup_keys(text: &str) -> Result<Box<Setup>, String> {
 
 /// Serves until it is told to stop or the device goes. Failures go where the log goes.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    // The log's thread must not be the one to get a signal that is not handled yet.
+    let held = Held::all();
     logging::start(args.syslog, args.verbose)?;
+    drop(held);
     let result = serve(args).map_err(|failure| {
         log::error!("{}", failure.text());
         Failure::silent(failure.code())
@@ -272,7 +276,9 @@ fn tell(state: &str) {
 /// TERM or INT: finish and end; the second one: end at once, as if nobody had caught it.
 fn stop_on_signals(stop: Stop) -> Result<(), Failure> {
     let fail = |error| Failure::io("signals", &error);
+    let held = Held::all();
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(fail)?;
+    drop(held);
     let watch = move || {
         let mut stopping = false;
         for signal in signals.forever() {

@@ -83,23 +83,22 @@ impl<D: Device> Unit<D> {
     /// The operator wants the end: first of the disk, if nobody uses it, as long as there are workers
     /// to flush it; then of the workers.
     pub(crate) fn terminate(&mut self) {
-        if let Some(taken) = self.retiring.take() {
-            taken.bury();
+        if self.retiring.take().is_some() {
+            // The operator has no patience: this ends it, and what follows is the second time.
             self.drain();
-        } else if !self.group.ending() {
-            if let Some(command) = &self.plan.take_down {
-                let (now, limit) = (self.world.now(), self.plan.policy.drain_timeout);
-                match TakeDown::start(command, now, limit) {
-                    Ok(taken) => {
-                        self.group.retire();
-                        self.retiring = Some(taken);
-                        return;
-                    }
-                    Err(error) => {
-                        let program = command.first().cloned().unwrap_or_default();
-                        self.kept(&format!("{}: {error}", program.to_string_lossy()));
-                    }
+        } else if let Some(command) = self
+            .plan
+            .take_down
+            .as_ref()
+            .filter(|_| !self.group.ending())
+        {
+            match TakeDown::start(command, self.plan.policy.drain_timeout) {
+                Ok(taken) => {
+                    self.group.retire();
+                    self.retiring = Some(taken);
+                    return;
                 }
+                Err(error) => self.kept(&error.to_string()),
             }
         }
         self.drain();
@@ -113,7 +112,6 @@ impl<D: Device> Unit<D> {
                 self.plan.name
             ),
             Taken::Refused(why) => self.kept(why),
-            Taken::Late => self.kept("to reset it takes too long"),
         }
         // They may have found out by themselves.
         if !self.group.ending() {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use abuse::{NewDevice, Registry};
+use abuse::{Device, NewDevice, Registry};
 use anyhow::{bail, ensure, Context, Result};
 
 /// Bytes of every disk that has data.
@@ -189,6 +189,25 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         },
     },
     Contender {
+        name: "disk",
+        module: "abuse",
+        what: "abuse, backend file, on null_blk",
+        jobs: &["randread-4k-qd64", "randwrite-4k-qd64", "read-128k-qd16"],
+        lane: Lane::Both,
+        start: |_| abuse(11, &["abusectl", "server", "--backend", "file:/dev/nullb0"]),
+    },
+    Contender {
+        name: "disk-uring",
+        module: "abuse",
+        what: "abuse, backend file with io_uring, on null_blk",
+        jobs: &["randread-4k-qd64", "randwrite-4k-qd64", "read-128k-qd16"],
+        lane: Lane::Both,
+        start: |_| {
+            let backend = "file:/dev/nullb0,io_uring";
+            abuse(12, &["abusectl", "server", "--backend", backend])
+        },
+    },
+    Contender {
         name: "brd",
         module: "brd",
         what: "brd",
@@ -329,8 +348,11 @@ fn abuse_of(number: u32, queues: u32, workers: u32, worker: &[&str]) -> Result<R
     if !Path::new(&node).exists() {
         Registry::open()?.add(&NewDevice::numbered(number))?;
     }
-    let queues = format!("queues={queues}");
-    said(Command::new("abusectl").args(["setup", &node, "size=64M", &queues, "depth=128"]))?;
+    let shape = format!("size=64M,queues={queues},depth=128");
+    said(Command::new("abusectl").args(["setup", &node, &shape]))?;
+    let made = Device::open(&node)?.status()?.setup;
+    let made = made.context("it was not set up")?.queues;
+    ensure!(made == queues, "it has {made} queues, and not {queues}");
     let own = std::env::current_exe()?.display().to_string();
     let mut servers = Vec::new();
     for _ in 0..workers {

@@ -15,6 +15,7 @@
 mod contender;
 mod copying;
 mod counts;
+mod flame;
 mod gate;
 mod guest;
 mod job;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use serde_json::{json, Map, Value};
 
 use crate::counts;
+use crate::flame;
 use crate::job::JOBS;
 use crate::median::{median, spread};
 use crate::picture;
@@ -28,6 +29,8 @@ pub(crate) const OURS: &[&str] = &[
     "copy-2w",
     "copy-4w4q",
     "file-uring",
+    "disk",
+    "disk-uring",
     "spin",
     "slow-1w",
     "slow-4w",
@@ -39,10 +42,14 @@ const AMONG_OURS: &[(&str, &str)] = &[
     ("copy-2w", "copy"),
     ("copy-4w4q", "copy"),
     ("file-uring", "file"),
+    ("disk-uring", "disk"),
     ("slow-4w", "slow-1w"),
     ("slow-4t", "slow-1w"),
     ("spin", "copy"),
 ];
+
+/// Whose profile there is a picture of, too.
+const PICTURED: (&str, &str) = ("copy", "randread-4k-qd64");
 
 /// A ratio that was promised, and one that would be better.
 struct Bar {
@@ -164,6 +171,11 @@ pub(crate) fn report(place: &Path) -> Result<String> {
     for ((contender, job), profile) in &findings.profiles {
         let name = format!("profile-{contender}-{job}.txt");
         fs::write(place.join(&name), listing(profile)).context(name)?;
+        if contender == PICTURED.0 && job == PICTURED.1 {
+            let title = format!("{contender}, {job}");
+            let picture = flame::draw(&title, profile);
+            fs::write(place.join("profile.svg"), picture).context("profile.svg")?;
+        }
     }
     Ok(findings.table())
 }

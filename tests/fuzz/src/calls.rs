@@ -9,7 +9,8 @@
 use abuse::abi;
 use nix::libc::{
     E2BIG, EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EFAULT, EFBIG, EINPROGRESS, EINTR, EINVAL, EIO,
-    EMSGSIZE, ENODEV, ENOENT, ENOMEM, ENOMSG, ENOSPC, ENOTTY, ENXIO, EPERM, ESPIPE, ESTALE,
+    EMSGSIZE, ENODEV, ENOENT, ENOMEM, ENOMSG, ENOSPC, ENOTTY, ENXIO, EOPNOTSUPP, EPERM, ERANGE,
+    ESPIPE, ESTALE,
 };
 
 /// What kind of call.
@@ -177,7 +178,10 @@ pub mod is {
 }
 
 /// Statuses of entries of EXCHANGE: what every run sees, and what may be seen.
-pub const ENTRIES: (&[i32], &[i32]) = (&[0, EINVAL, ESTALE, ENOENT], &[EFAULT, EAGAIN]);
+pub const ENTRIES: (&[i32], &[i32]) = (
+    &[0, EINVAL, ESTALE, ENOENT, EBADF, EOPNOTSUPP, ERANGE],
+    &[EFAULT, EAGAIN, ENOMEM],
+);
 
 impl Kind {
     /// Whether `docs/uapi.md` knows of this answer. A descriptor that another thread has closed

@@ -5,7 +5,7 @@
 use std::ffi::CString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::libc::{O_CLOEXEC, O_NONBLOCK, O_RDONLY, O_RDWR};
+use nix::libc::{O_APPEND, O_CLOEXEC, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_TMPFILE};
 
 use crate::rng::Rng;
 use crate::sys;
@@ -39,6 +39,26 @@ const MOST: usize = 40;
 pub struct Files {
     open: Mutex<Vec<Open>>,
     devices: u16,
+    /// Where requests are forwarded to. They stay open.
+    targets: Vec<i32>,
+}
+
+/// Memory; and what is read-only, past the page cache, appended to, no file, or nowhere.
+fn targets() -> Vec<i32> {
+    let memory = sys::open(c"/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC);
+    let direct = sys::open(c"/var/tmp", O_TMPFILE | O_RDWR | O_DIRECT | O_CLOEXEC);
+    let plain = sys::open(c"/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC);
+    let appends = sys::open(c"/dev/shm", O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC);
+    let program = sys::open(c"/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    let directory = sys::open(c"/", O_RDONLY | O_CLOEXEC);
+    let nothing = sys::open(c"/dev/null", O_RDWR | O_CLOEXEC);
+    let all = [memory, direct, plain, appends, program, directory, nothing];
+    let all: Vec<i32> = all.into_iter().flatten().collect();
+    // Without a size a file can only be written.
+    for &fd in all.iter().take(3) {
+        sys::truncate(fd, 16 << 20);
+    }
+    all
 }
 
 impl Files {
@@ -47,6 +67,7 @@ impl Files {
         let files = Files {
             open: Mutex::default(),
             devices,
+            targets: targets(),
         };
         for device in 0..devices {
             let _ = files.open(device, true);
@@ -58,6 +79,16 @@ impl Files {
         files.open_manager(true);
         files.open_manager(false);
         files
+    }
+
+    /// A descriptor to forward to, mostly one that will do.
+    pub fn target(&self, rng: &mut Rng) -> i32 {
+        match rng.below(40) {
+            0 => rng.pick(&[-1, i32::MIN, i32::MAX]),
+            1 => self.any(rng).fd,
+            2..=5 => rng.pick(&self.targets),
+            _ => self.targets.first().copied().unwrap_or(-1),
+        }
     }
 
     /// Any of them; those that can be written to twice as often.

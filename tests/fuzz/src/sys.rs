@@ -314,10 +314,16 @@ pub fn epoll(fd: i32, events: u32, milliseconds: i32) -> (i32, u32) {
 /// open(2): the descriptor, or the errno.
 pub fn open(path: &CStr, flags: i32) -> Result<i32, i32> {
     // SAFETY: a string that ends.
-    match unsafe { libc::open(path.as_ptr(), flags) } {
+    match unsafe { libc::open(path.as_ptr(), flags, 0o600) } {
         -1 => Err(errno_of(-1)),
         fd => Ok(fd),
     }
+}
+
+/// ftruncate(2), of what has a size.
+pub fn truncate(fd: i32, bytes: i64) {
+    // SAFETY: integers only.
+    let _ = unsafe { libc::ftruncate(fd, bytes) };
 }
 
 /// dup(2): the descriptor, or the errno.

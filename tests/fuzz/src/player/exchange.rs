@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use abuse::abi::{self, Done, Exchange, Take};
+use abuse::abi::{self, Done, Exchange, Extent, Take};
 use nix::libc;
 
 use super::{Player, OWNERS};
@@ -45,8 +45,55 @@ impl Player<'_> {
             };
             answers.push(seen);
         }
-        let answer = |seen: Seen| (self.answer(seen), seen);
-        answers.into_iter().map(answer).collect()
+        let mut entries = Vec::with_capacity(answers.len());
+        for seen in answers {
+            let done = match self.rng.one_in(5) {
+                true => self.forward(seen),
+                false => self.answer(seen),
+            };
+            entries.push((done, seen));
+        }
+        entries
+    }
+
+    /// The answer that the driver is to move the data itself, to places that add up or not.
+    fn forward(&mut self, seen: Seen) -> Done {
+        let pieces = 1 + self.rng.below(3) as u32;
+        let place = self
+            .memory
+            .any(&mut self.rng, pieces as usize * size_of::<Extent>());
+        let mut left = seen.length;
+        for index in 0..pieces {
+            let length = match (index + 1 == pieces, self.rng.below(16)) {
+                (_, 0) => self.rng.draw() as u32,
+                (true, _) => left,
+                (false, _) => left / 2 / 512 * 512,
+            };
+            left = left.wrapping_sub(length);
+            let extent = Extent {
+                offset: match (seen.op, self.rng.below(24)) {
+                    (_, 0) => self.rng.pick(&NUMBERS),
+                    (abi::OP_FLUSH, _) => 0,
+                    _ => self.rng.below(16 << 20) / 512 * 512,
+                },
+                length,
+                fd: self.files.target(&mut self.rng),
+            };
+            let part = self
+                .memory
+                .shifted(place, index as usize * size_of::<Extent>());
+            self.memory.poke(part, &sys::bytes_of(&extent));
+        }
+        Done {
+            id: seen.id,
+            buffer: place.at,
+            length: match self.rng.below(30) {
+                0 => self.rng.pick(&[0, 4, 257, u32::MAX]),
+                _ => pieces,
+            },
+            flags: abi::DONE_FORWARD | self.rng.some_of(abi::DONE_RETURN.into()) as u16,
+            ..Done::default()
+        }
     }
 
     pub(super) fn answer(&self, seen: Seen) -> Done {

@@ -31,6 +31,11 @@ impl<'g> Disk<'g> {
         }
     }
 
+    /// The machine it is on.
+    pub fn guest(&self) -> &'g Guest {
+        self.guest
+    }
+
     /// Its control node.
     pub fn device(&self) -> &Device {
         &self.device

@@ -4,6 +4,7 @@
 //! call succeeds or is refused for that reason, no request is lost or changed, and the device goes on.
 
 use std::io::{Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use abuse::abi::{self, Done, Exchange, Take, Vector, XfrHdr};
@@ -41,12 +42,13 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     }
     // A client of 2009 takes nothing of what it completes, and so the sums on its disk are others.
     let (disk, old) = (guest.disk(SHAPE)?, guest.disk(SHAPE)?);
-    let sweeps: [(&str, Sweep); 10] = [
+    let sweeps: [(&str, Sweep); 11] = [
         ("open", open),
         ("STATUS", status),
         ("poll", poll),
         ("EXCHANGE taking", take),
         ("EXCHANGE putting", put),
+        ("EXCHANGE forwarding", forward),
         ("REQUEUE", requeue),
         ("RECONNECT", reconnect),
         ("RESIZE", resize),
@@ -382,6 +384,66 @@ fn put(disk: &Disk<'_>) -> Result<u32> {
             // Whatever it said: the request was completed by it, or still is there.
             if disk.status()?.taken > 0 {
                 ensure!(fault.hit(), "not completed");
+                ensure!(raw.put(&mut [done])? == 0, "refused when nothing failed");
+            }
+            ensure!(
+                read.finish(PATIENCE)?? == [0xa5; LENGTH],
+                "other bytes came"
+            );
+            Ok(())
+        })?;
+    }
+    Ok(failures)
+}
+
+/// Reads are forwarded to pieces of a file in memory and of one on a disk.
+fn forward(disk: &Disk<'_>) -> Result<u32> {
+    let raw = Raw::open(&disk.control())?;
+    let arena = Memory::new(1 << 20)?;
+    let file = Direct::open(disk.path())?;
+    let source = crate::kit::raw::file_of(LENGTH)?;
+    Memory::of_file(&source, LENGTH)?.fill(0xa5);
+    let other = disk.guest().file("forwarded");
+    std::fs::write(&other, [0xa5; LENGTH])?;
+    let other = std::fs::File::open(other)?;
+    let places = Memory::new(4096)?;
+    let half = LENGTH as u32 / 2;
+    let mut failures = 0;
+    for files in [&[&source, &source][..], &[&source, &other], &[&other]] {
+        let length = LENGTH as u32 / files.len() as u32;
+        for (index, file) in files.iter().enumerate() {
+            let extent = abi::Extent {
+                offset: u64::from(half) * index as u64,
+                length,
+                fd: file.as_raw_fd(),
+            };
+            places.put(index * size_of::<abi::Extent>(), extent);
+        }
+        failures += Faults::sweep("EXCHANGE forwarding", |fault| {
+            let read = file.start_read(0, LENGTH);
+            let taken = raw.take_one(&arena)?;
+            let done = Done {
+                id: taken.id,
+                buffer: places.address(),
+                length: files.len() as u32,
+                flags: abi::DONE_FORWARD | abi::DONE_RETURN,
+                ..Done::default()
+            };
+            let mut entries = [done];
+            let put = fault.during(|| raw.exchange(&mut entries, &mut [], Exchange::default()))?;
+            fair(fault, put)?;
+            // It was forwarded, or still is there, or has come back because the file system was short.
+            wait_until("the forward", PATIENCE, || {
+                disk.status().is_ok_and(|status| status.forwarding == 0)
+            })?;
+            let status = disk.status()?;
+            let mut done = done;
+            if status.queued > 0 {
+                ensure!(fault.hit(), "it came back");
+                done.id = raw.take_one(&arena)?.id;
+            }
+            if status.taken + status.queued > 0 {
+                ensure!(fault.hit(), "not forwarded");
                 ensure!(raw.put(&mut [done])? == 0, "refused when nothing failed");
             }
             ensure!(

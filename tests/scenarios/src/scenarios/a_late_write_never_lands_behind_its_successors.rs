@@ -2,9 +2,8 @@
 
 //! A worker stands still between taking writes and doing them, and is made to try: it runs again for a
 //! moment while it is being killed. What its successor wrote, and what was written after that, stays,
-//! for every backend there is and with several threads; none of them does asynchronous I/O. Where the
-//! operator says that the backend fences old writers, and it does not, the same look finds their late
-//! writes.
+//! for every backend there is and with several threads, by io_uring too. Where the operator says that the
+//! backend fences old writers, and it does not, the same look finds their late writes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -39,6 +38,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     for (backend, store) in [
         (file(""), &backing),
         (file(",buffered"), &backing),
+        (file(",io_uring"), &backing),
         ("ram:late".to_string(), &memory),
     ] {
         caught += is_fenced(guest, &backend, store).context(backend)?;

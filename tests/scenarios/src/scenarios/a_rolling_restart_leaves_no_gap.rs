@@ -18,7 +18,7 @@ use crate::kit::{
     servers_of, Direct, Fio, Guest, Pending, Stalls, Supervise, Supervisor, PATIENCE,
 };
 
-const TURNS: usize = 3;
+const TURNS: usize = 2;
 /// Where nobody else writes.
 const MINE: u64 = 32 << 20;
 /// What a process that is started, and one that leaves, take of two processors from those who serve.

@@ -17,19 +17,24 @@ const SIZE: u64 = 16 << 20;
 const DELAY: Duration = Duration::from_millis(1500);
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
-    let _udev = guest.hold_udev()?;
     for (round, heir) in ["", ",io_uring"].into_iter().enumerate() {
         let below = guest.loop_device(&guest.file(&format!("below{round}")), SIZE)?;
         let slow = Layer::slow(guest, below.path(), SIZE, DELAY)?;
         let disk = guest.disk("size=16M")?;
-        dies_with_a_write_under_way(&disk, slow.path(), heir)?;
+        dies_with_a_write_under_way(guest, &disk, slow.path(), heir)?;
         disk.device().reset(false, Some(PATIENCE))?;
         slow.down()?;
     }
     Ok(())
 }
 
-fn dies_with_a_write_under_way(disk: &Disk<'_>, slow: &Path, heir: &str) -> Result<()> {
+fn dies_with_a_write_under_way(
+    guest: &Guest,
+    disk: &Disk<'_>,
+    slow: &Path,
+    heir: &str,
+) -> Result<()> {
+    let _udev = guest.hold_udev()?;
     let file = format!("file:{}", slow.display());
     // One that lives and has a lock, and that nobody is to wait for.
     let other = abuse::backend::FileOptions {

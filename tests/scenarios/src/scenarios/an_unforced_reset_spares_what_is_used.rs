@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 
 //! Without force a reset is refused, and nothing ends, while the disk is open, mounted, or has requests
-//! pending; `abusectl reset` says so with exit code 5.
+//! pending; `abusectl reset` says so with exit code 5. With `--unmount` it unmounts the disk first, unless
+//! somebody is in there.
 
 use abuse::State;
 use anyhow::{ensure, Context, Result};
@@ -15,6 +16,11 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     guest.command("mkfs.ext4").arg("-q").arg(disk.path()).ok()?;
     let mount = guest.mount(disk.path())?;
     spared(guest, &disk).context("mounted")?;
+    let number = disk.device().number().to_string();
+    let inside = std::fs::File::create(mount.path().join("file"))?;
+    let said = guest.abusectl(5, &["reset", &number, "--unmount"])?;
+    ensure!(said.contains("target is busy"), "{said}");
+    drop(inside);
     std::fs::write(mount.path().join("file"), "still there")?;
     mount.unmount()?;
 
@@ -44,6 +50,16 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         .args(["reset", &disk.control()])
         .run()?;
     ensure!(said.status.code() == Some(3), "{said:?}");
+
+    let disk = guest.disk("size=32M")?;
+    let _server = disk.serve("ram:spared")?;
+    let mount = guest.mount(disk.path())?;
+    guest.abusectl(0, &["reset", &disk.control(), "--unmount"])?;
+    ensure!(disk.status()?.state == State::Empty);
+    ensure!(
+        !mount.path().join("file").exists(),
+        "it is still mounted there"
+    );
     Ok(())
 }
 

@@ -53,6 +53,7 @@ scenarios! {
     a_dead_workers_read_is_finished_by_another,
     a_dead_workers_write_is_finished_by_another,
     a_deep_queue_is_used_whole,
+    a_disk_that_nobody_uses_goes_with_its_supervisor,
     a_failed_flush_never_becomes_a_good_one,
     a_failed_forward_ends_or_comes_back,
     a_failing_allocation_or_copy_loses_nothing,

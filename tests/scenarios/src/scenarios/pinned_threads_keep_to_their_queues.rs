@@ -8,19 +8,21 @@ use std::fs;
 
 use anyhow::{ensure, Context, Result};
 
-use crate::kit::{Disk, Fio, Guest, Process};
+use crate::kit::{wait_for, Disk, Fio, Guest, Process, PATIENCE};
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let disk = guest.disk("size=64M,queues=2")?;
     let queues = queues(&disk)?;
     ensure!(queues.len() == 2, "{} hardware queues", queues.len());
     let server = disk.serve_with("ram:pinned", &["--threads", "4", "--pin"])?;
-    let threads = workers(&server)?;
-    ensure!(threads.len() == 4, "{} threads", threads.len());
-    for queue in &queues {
-        let there = threads.iter().filter(|allowed| *allowed == queue).count();
-        ensure!(there == 2, "{there} threads on {queue:?} of {threads:?}");
-    }
+    // They take their names and their places when they run for the first time.
+    wait_for("two threads for each queue", PATIENCE, || {
+        let threads = workers(&server)?;
+        let on = |queue| threads.iter().filter(|allowed| *allowed == queue).count();
+        let placed = threads.len() == 4 && queues.iter().all(|queue| on(queue) == 2);
+        Ok(placed.then_some(()))
+    })
+    .with_context(|| format!("threads: {:?}, queues: {queues:?}", workers(&server)))?;
     let options = [
         "rw=randrw",
         "bs=4k",
@@ -33,6 +35,9 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
 
     let free = disk.serve_with("ram:pinned", &["--threads", "2"])?;
     let all: BTreeSet<usize> = queues.into_iter().flatten().collect();
+    wait_for("two threads", PATIENCE, || {
+        Ok((workers(&free)?.len() == 2).then_some(()))
+    })?;
     for allowed in workers(&free)? {
         ensure!(
             allowed == all,
