@@ -5,6 +5,7 @@
 //! while next to no memory is free and workers are killed.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
@@ -105,14 +106,12 @@ fn is_hardened(worker: &Worker) -> Result<()> {
     let pid = worker.pid;
     is_locked(pid)?;
     is_spared(pid)?;
-    // Threads that serve have it; those that the program made before take no request.
-    let mut serving = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let task = task?.path();
-        if fs::read_to_string(task.join("comm"))?.trim() != "abuse-worker" {
-            continue;
-        }
-        serving += 1;
+    // A thread names itself, and a worker is ready as soon as it has made it.
+    let serving = crate::kit::wait_for("a thread that serves", PATIENCE, || {
+        let serving = serving(pid)?;
+        Ok((!serving.is_empty()).then_some(serving))
+    })?;
+    for task in serving {
         let stat = fs::read_to_string(task.join("stat"))?;
         let (_, fields) = stat.rsplit_once(')').context("stat")?;
         let flags: u64 = fields.split_whitespace().nth(6).context("flags")?.parse()?;
@@ -122,8 +121,19 @@ fn is_hardened(worker: &Worker) -> Result<()> {
             task.display()
         );
     }
-    ensure!(serving > 0, "worker {pid} has no thread that serves");
     Ok(())
+}
+
+/// The threads that serve: those that the program made before take no request.
+fn serving(pid: u32) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
+        if fs::read_to_string(task.join("comm"))?.trim() == "abuse-worker" {
+            found.push(task);
+        }
+    }
+    Ok(found)
 }
 
 /// All of its memory is locked, but what has no page yet or cannot be.

@@ -97,6 +97,13 @@ impl<'g> Crew<'g> {
         servers_of(&self.disk).into_iter().collect()
     }
 
+    /// Where each of them stands, for the message that something did not come to its end.
+    pub fn stand(&self) -> String {
+        let each = self.pids().into_iter();
+        let each = each.map(|pid| format!("{pid}: {}", where_it_stands(pid)));
+        each.collect::<Vec<_>>().join("; ")
+    }
+
     /// One of them.
     pub fn pick(&self, which: u64) -> Option<u32> {
         let pids = self.pids();

@@ -77,7 +77,10 @@ pub fn play(guest: &Guest, round: &Round, limit: Limit, tally: &mut Tally) -> Re
         }
         tally.add(&mine);
         let replay = round.replay(time);
-        return Err(error.context(format!("{status:?}; play it again with {replay}")));
+        let stand = crew.stand();
+        return Err(error.context(format!(
+            "{status:?}; play it again with {replay}; workers: {stand}"
+        )));
     }
     let calm = crew.dismiss();
     mine.errors += u64::from(status.errors) + u64::from(calm.is_err());

@@ -363,6 +363,6 @@ mod tests {
         for _ in 0..500 {
             kinds.insert(std::mem::discriminant(&Trouble::draw(&mut random).1));
         }
-        assert_eq!(kinds.len(), 12);
+        assert_eq!(kinds.len(), 13);
     }
 }
