@@ -8,7 +8,7 @@ use anyhow::{ensure, Context, Result};
 use nix::sys::signal::Signal;
 
 use super::round::{Round, Store, ROOM};
-use crate::kit::command::{send, state_of, stop, where_it_stands};
+use crate::kit::command::{send, states_of, stop, where_it_stands};
 use crate::kit::{servers_of, wait_until, Disk, Guest, Process, Supervise, Supervisor, PATIENCE};
 
 /// The workers.
@@ -130,12 +130,13 @@ impl<'g> Crew<'g> {
 
     fn is_dead(&mut self, pid: u32) -> bool {
         if let Kind::Alone(workers) = &mut self.kind {
-            for worker in workers.iter_mut().filter(|worker| worker.pid() == pid) {
-                // Reaps it.
-                let _ = worker.is_running();
+            if let Some(worker) = workers.iter_mut().find(|worker| worker.pid() == pid) {
+                // Only when it can be reaped is its place empty: its first thread may be over before the
+                // others.
+                return worker.is_running().is_ok_and(|running| !running);
             }
         }
-        state_of(pid).is_none_or(|state| state == 'Z')
+        states_of(pid).into_iter().all(|state| state == 'Z')
     }
 
     /// SIGSTOP; `false`: it is dead.
