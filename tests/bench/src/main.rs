@@ -12,6 +12,7 @@
 //! The first two measure and leave what they saw in the directory; the others only read it. See
 //! `docs/performance.md` for how, and `tests/bench/run` for who calls whom.
 
+mod bars;
 mod contender;
 mod copying;
 mod counts;

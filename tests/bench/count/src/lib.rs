@@ -17,4 +17,4 @@
 //! to be loaded for more than one processor.
 
 mod blocks;
-mod qemu;
+mod sys;
