@@ -2,12 +2,29 @@
 
 //! The example device, in whichever language: it sets a device up, serves it, and goes.
 
+use std::path::Path;
+
 use abuse::{Device, State};
-use anyhow::{bail, ensure, Result};
+use anyhow::{bail, ensure, Context, Result};
 use nix::sys::signal::Signal;
 
 use super::wait::{wait_for, PATIENCE};
-use super::Guest;
+use super::{Guest, Process};
+
+/// Starts an example on a device, as `words`, the control node and files; returns when it takes requests.
+pub fn start(guest: &Guest, words: &[&str], device: &Device, files: &[&Path]) -> Result<Process> {
+    let (program, options) = words.split_first().context("a program")?;
+    let command = guest.command(program).args(options);
+    let mut example = command.arg(device.control_path()).args(files).spawn()?;
+    wait_for("the example to serve", PATIENCE, || {
+        if !example.is_running()? {
+            bail!("it ended: {}", example.stderr()?);
+        }
+        let status = device.status()?;
+        Ok((status.waiting > 0 && device.disk_path().exists()).then_some(()))
+    })?;
+    Ok(example)
+}
 
 /// Has `words` and a control node serve a file system, then ends it with SIGTERM.
 pub fn serves_a_file_system(guest: &Guest, words: &[&str]) -> Result<()> {
@@ -22,18 +39,7 @@ pub fn serves_a_file_system(guest: &Guest, words: &[&str]) -> Result<()> {
     let Some(device) = empty else {
         bail!("no device is free");
     };
-    let mut example = guest
-        .command(words[0])
-        .args(&words[1..])
-        .arg(device.control_path())
-        .spawn()?;
-    wait_for("the example to serve", PATIENCE, || {
-        if !example.is_running()? {
-            bail!("it ended: {}", example.stderr()?);
-        }
-        let status = device.status()?;
-        Ok((status.waiting > 0 && device.disk_path().exists()).then_some(()))
-    })?;
+    let mut example = start(guest, words, &device, &[])?;
     ensure!(
         device.status()?.setup.map(|setup| setup.bytes) == Some(64 << 20),
         "it made another disk"

@@ -9,10 +9,10 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use abuse::Device;
-use anyhow::{bail, ensure, Result};
+use anyhow::{ensure, Result};
 
-use crate::kit::{raw, wait_for, Direct, Fio, Guest, Process, PATIENCE};
+use crate::kit::example::start;
+use crate::kit::{raw, Direct, Fio, Guest, PATIENCE};
 
 const STRIPE: u64 = 64 << 10;
 const BYTES: u64 = 64 << 20;
@@ -26,20 +26,6 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     snapshot(guest, &origin, &guest.file("changes"))
 }
 
-/// Starts an example on a device; returns when it takes requests.
-fn start(guest: &Guest, program: &str, device: &Device, files: &[&Path]) -> Result<Process> {
-    let command = guest.command(program).arg(device.control_path());
-    let mut example = command.args(files).spawn()?;
-    wait_for("the example to serve", PATIENCE, || {
-        if !example.is_running()? {
-            bail!("it ended: {}", example.stderr()?);
-        }
-        let status = device.status()?;
-        Ok((status.waiting > 0 && device.disk_path().exists()).then_some(()))
-    })?;
-    Ok(example)
-}
-
 fn data() -> Vec<u8> {
     (0..4u32 << 20).map(|n| (n >> 4) as u8 ^ n as u8).collect()
 }
@@ -47,7 +33,7 @@ fn data() -> Vec<u8> {
 /// What is on it at last is in `copy`.
 fn striped(guest: &Guest, files: &[&Path], copy: &Path) -> Result<()> {
     let device = raw::free()?;
-    let mut example = start(guest, "striped_disk-rust", &device, files)?;
+    let mut example = start(guest, &["striped_disk-rust"], &device, files)?;
     let options = ["rw=randrw", "bsrange=4k-256k", "iodepth=16", "size=8M"];
     Fio::on(guest, device.disk_path(), &options)
         .verify()
@@ -57,7 +43,7 @@ fn striped(guest: &Guest, files: &[&Path], copy: &Path) -> Result<()> {
     let mount = guest.mount(device.disk_path())?;
     std::fs::write(mount.path().join("data"), data())?;
     example.kill()?;
-    let example = start(guest, "striped_disk-rust", &device, files)?;
+    let example = start(guest, &["striped_disk-rust"], &device, files)?;
     mount.unmount()?;
     let check = guest.command("e2fsck").arg("-fn");
     check.arg(device.disk_path()).ok()?;
@@ -82,7 +68,7 @@ fn snapshot(guest: &Guest, origin: &Path, changes: &Path) -> Result<()> {
     let before = std::fs::read(origin)?;
     let device = raw::free()?;
     let files = [origin, changes];
-    let mut example = start(guest, "snapshot_disk-rust", &device, &files)?;
+    let mut example = start(guest, &["snapshot_disk-rust"], &device, &files)?;
     let disk = Direct::open(device.disk_path())?;
     for at in (0..BYTES).step_by(1 << 20) {
         let there = disk.read(at, 1 << 20)?;
@@ -99,7 +85,7 @@ fn snapshot(guest: &Guest, origin: &Path, changes: &Path) -> Result<()> {
     std::fs::write(mount.path().join("more"), data())?;
     nix::unistd::sync();
     example.kill()?;
-    let example = start(guest, "snapshot_disk-rust", &device, &files)?;
+    let example = start(guest, &["snapshot_disk-rust"], &device, &files)?;
     mount.unmount()?;
     let mount = guest.mount(device.disk_path())?;
     for name in ["data", "more"] {
