@@ -387,6 +387,7 @@ impl Device {
             ledger.rise(patient);
             woken
         } else {
+            let left = || jiffies_left(deadline);
             let woken = self.workers.sleep(|| drop(ledger), spin, left);
             ledger = self.ledger.lock();
             ledger.rise(patient);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Threads that sleep until one of them is woken, of which the last to come is the first to go: its
-//! processor is the one most likely to be awake.
+//! Threads that sleep until one of them is woken. They take turns, but those that spin go first, the
+//! last to come before the others: it is the one most likely to be awake.
 //!
 //! This is no wait queue of the kernel's, because there whoever wakes holds the queue's lock until
 //! the other processor has been told, and who is woken there has to wait for that very lock before it
@@ -29,14 +29,15 @@ pub(crate) struct Sleepers {
     list: SpinLock<List>,
 }
 
-/// The last of them to come first.
+/// In the order in which they are woken.
 ///
 /// # Invariants
 ///
-/// `first` is null or one that has not been woken, and so on along `next`; `before` is the other way.
-/// Each is alive: it leaves [`Sleepers::sleep`] only when it is in the list no more.
+/// `first` is null or one that has not been woken, and so on along `next`, up to `last`; `before` is
+/// the other way. Each is alive: it leaves [`Sleepers::sleep`] only when it is in the list no more.
 struct List {
     first: *const Sleeper,
+    last: *const Sleeper,
     count: u32,
 }
 
@@ -62,7 +63,10 @@ impl Sleepers {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Sleepers {
             // INVARIANT: An empty list.
-            list <- new_spinlock!(List { first: ptr::null(), count: 0 }, "abuse::sleepers"),
+            list <- new_spinlock!(
+                List { first: ptr::null(), last: ptr::null(), count: 0 },
+                "abuse::sleepers"
+            ),
         })
     }
 
@@ -83,15 +87,15 @@ impl Sleepers {
         }
     }
 
-    /// Sleeps until woken, until a signal comes, or for so many jiffies. Nobody is missed who wakes
-    /// once `unlock` is called, which is where the lock is given up under which was found that there
-    /// is nothing to do. Before it sleeps the thread looks whether it has been woken, `turns` times,
-    /// unless somebody else could use the processor meanwhile.
+    /// Sleeps until woken, until a signal comes, or until nothing is `left` of its time. Nobody is
+    /// missed who wakes once `unlock` is called, which is where the lock is given up under which was
+    /// found that there is nothing to do. Before it sleeps the thread looks whether it has been woken,
+    /// `turns` times, unless somebody else could use the processor meanwhile.
     pub(crate) fn sleep(
         &self,
         unlock: impl FnOnce(),
         turns: u32,
-        jiffies: Jiffies,
+        left: impl Fn() -> Option<Jiffies>,
     ) -> CondVarTimeoutResult {
         let thread = kernel::current!();
         let own = Sleeper {
@@ -103,9 +107,9 @@ impl Sleepers {
             woken: Atomic::new(0),
         };
         // SAFETY: It neither moves nor goes before it has been taken off the list, below.
-        unsafe { self.list.lock().push(&own) };
+        unsafe { self.list.lock().push(&own, turns > 0) };
         unlock();
-        let left = own.wait(turns, jiffies);
+        let left = own.wait(turns, left);
         if !own.is_woken() {
             let mut list = self.list.lock();
             if !own.is_woken() {
@@ -122,24 +126,30 @@ impl Sleepers {
 }
 
 impl List {
+    /// Enters a sleeper before all others, or behind them.
+    ///
     /// # Safety
     ///
     /// The sleeper is in no list, and stays where it is until it is in this one no more.
-    unsafe fn push(&mut self, sleeper: &Sleeper) {
-        // SAFETY: Guarded by the lock of this list, which `self` proves.
-        unsafe {
-            *sleeper.links.get() = Links {
+    unsafe fn push(&mut self, sleeper: &Sleeper, before_all: bool) {
+        let links = match before_all {
+            true => Links {
                 next: self.first,
                 before: ptr::null(),
-            };
-        }
-        // SAFETY: Null or in the list, so alive by the invariants; guarded as above.
-        if let Some(first) = unsafe { self.first.as_ref() } {
-            // SAFETY: As above.
-            unsafe { (*first.links.get()).before = sleeper };
-        }
+            },
+            false => Links {
+                next: ptr::null(),
+                before: self.last,
+            },
+        };
         // INVARIANT: It is alive, by the contract, and was not woken as it was in no list.
-        self.first = sleeper;
+        // SAFETY: Null or in the list; and the new one, alive by the contract.
+        unsafe {
+            self.join(links.before, sleeper);
+            self.join(sleeper, links.next);
+        }
+        // SAFETY: Guarded by the lock of this list, which `self` proves.
+        unsafe { *sleeper.links.get() = links };
         self.count = self.count.wrapping_add(1);
     }
 
@@ -149,18 +159,29 @@ impl List {
     unsafe fn remove(&mut self, sleeper: &Sleeper) {
         // SAFETY: Guarded by the lock of this list, which `self` proves.
         let Links { next, before } = unsafe { ptr::read(sleeper.links.get()) };
-        // SAFETY: Null or in the list, so alive by the invariants; guarded as above.
+        // SAFETY: Null or in the list.
+        unsafe { self.join(before, next) };
+        self.count = self.count.wrapping_sub(1);
+    }
+
+    /// Makes two neighbours; null is beyond an end.
+    ///
+    /// # Safety
+    ///
+    /// Each is null, or in this list, or about to be and alive.
+    unsafe fn join(&mut self, before: *const Sleeper, next: *const Sleeper) {
+        // SAFETY: Null or alive, by the contract and the invariants.
         match unsafe { before.as_ref() } {
-            // SAFETY: As above.
+            // SAFETY: Guarded by the lock of this list, which `self` proves.
             Some(before) => unsafe { (*before.links.get()).next = next },
             None => self.first = next,
         }
         // SAFETY: As above.
-        if let Some(next) = unsafe { next.as_ref() } {
+        match unsafe { next.as_ref() } {
             // SAFETY: As above.
-            unsafe { (*next.links.get()).before = before };
+            Some(next) => unsafe { (*next.links.get()).before = before },
+            None => self.last = before,
         }
-        self.count = self.count.wrapping_sub(1);
     }
 
     /// Takes the first off the list; its thread has to be woken.
@@ -183,17 +204,22 @@ impl Sleeper {
     }
 
     /// What is left of the time.
-    fn wait(&self, turns: u32, jiffies: Jiffies) -> Jiffies {
-        for _ in 0..turns {
+    fn wait(&self, turns: u32, left: impl Fn() -> Option<Jiffies>) -> Jiffies {
+        for turn in 1..=turns {
             if self.woken.load(Relaxed) != 0 {
-                return jiffies;
+                return 1;
             }
             // SAFETY: Takes no argument.
-            if unsafe { ffi::abuse_should_stop_spinning() } {
+            let wanted = unsafe { ffi::abuse_should_stop_spinning() };
+            // The clock is dearer than the rest.
+            if wanted || turn % 256 == 0 && left().is_none() {
                 break;
             }
             cpu_relax();
         }
+        let Some(jiffies) = left() else {
+            return 0;
+        };
         let mut left = jiffies;
         // SAFETY: Ended below. Whoever wakes this thread says so before, so that it does not sleep if
         // that is not seen.
