@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use abuse::device::{NewDevice, Registry, Selection, Setup};
 use abuse::{Device, Take};
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 
 use crate::contender;
 use crate::marks;
@@ -195,18 +195,27 @@ fn requeue(disk: &Device, once: &mut Once) -> Result<()> {
         .stderr(Stdio::null())
         .spawn()
         .context("fio")?;
-    let wanted = Take {
-        max: HELD,
-        min: HELD,
-        timeout: Some(Duration::from_secs(60)),
-        ..Take::default()
-    };
-    let requests = disk.take(&wanted)?;
-    let held = requests.len() as u32;
+    // No limit in time: while this guest waits for its own disk, from which fio comes, its clock leaps
+    // from one timer to the next.
+    let mut requests = Vec::new();
+    while requests.len() < HELD as usize {
+        if let Some(status) = load.try_wait()? {
+            bail!(
+                "fio ended ({status}) and had sent {} requests",
+                requests.len()
+            );
+        }
+        let missing = HELD - requests.len() as u32;
+        requests.extend(disk.take(&Take {
+            max: missing,
+            min: missing,
+            timeout: Some(Duration::from_secs(60)),
+            ..Take::default()
+        })?);
+    }
     requests.into_iter().for_each(|request| {
         request.leave();
     });
-    ensure!(held == HELD, "only {held} requests came");
     let (again, _) = once.phase("requeue", HELD, || Ok(disk.requeue(&Selection::all())?))?;
     ensure!(
         again.requeued == HELD,
