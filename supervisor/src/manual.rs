@@ -11,6 +11,7 @@ use clap::{Args, Command, CommandFactory};
 use clap_mangen::Man;
 
 use crate::cli::Cli;
+use crate::config::{kind, Kind};
 use crate::exit::Failure;
 use crate::terms::Terms;
 
@@ -61,17 +62,23 @@ fn render(command: &Command, name: &str, out: &mut Vec<u8>) -> io::Result<()> {
         man.render_subcommands_section(out)?;
     }
     let after = command.get_after_help().map(ToString::to_string);
-    for block in after
-        .unwrap_or_default()
-        .split("\n\n")
-        .filter(|text| !text.is_empty())
-    {
-        let (title, text) = match block.split_once(':') {
-            Some(("Exit status", text)) => ("EXIT STATUS", text),
-            Some(("Signals", text)) => ("SIGNALS", text),
-            _ => ("NOTES", block),
-        };
-        writeln!(out, ".SH {title}\n{}", escape(text.trim()))?;
+    let after = after.unwrap_or_default();
+    let titled = |block: &'_ str| match block.split_once(':') {
+        Some(("Exit status", text)) => ("EXIT STATUS", text.trim().to_owned()),
+        Some(("Signals", text)) => ("SIGNALS", text.trim().to_owned()),
+        _ => ("NOTES", block.trim().to_owned()),
+    };
+    let blocks = after.split("\n\n").filter(|text| !text.is_empty());
+    let blocks: Vec<(&str, String)> = blocks.map(titled).collect();
+    for title in ["NOTES", "SIGNALS", "EXIT STATUS"] {
+        let of_it = blocks.iter().filter(|(other, _)| *other == title);
+        let text: Vec<String> = of_it.map(|(_, text)| escape(text)).collect();
+        if !text.is_empty() {
+            writeln!(out, ".SH {title}\n{}", text.join("\n.PP\n"))?;
+        }
+    }
+    if command.has_subcommands() {
+        writeln!(out, "{}", PLACES.trim_end())?;
     }
     let also = [
         ("abuse-supervisor.toml", 5),
@@ -97,9 +104,9 @@ fn file_format() -> Result<Vec<u8>, Failure> {
             let default = default.map_or(String::new(), |value| {
                 format!(" [default: {}]", value.to_string_lossy())
             });
-            let kind = match key {
-                "workers" | "standby" | "intensity" => "a number",
-                _ => "text",
+            let kind = match kind(key) {
+                Kind::Number => "a number".to_owned(),
+                Kind::Text(example) => format!("text, as in \"{}\"", escape(example)),
             };
             writeln!(out, ".TP\n\\fB{}\\fP = {kind}", escape(key))?;
             writeln!(
@@ -113,6 +120,54 @@ fn file_format() -> Result<Vec<u8>, Failure> {
     write(&mut out).context("the page of the file")?;
     Ok(out)
 }
+
+/// What the page of the program says besides: how it is used, and where everything is.
+const PLACES: &str = r#".SH EXAMPLES
+One device, two workers and a standby, until SIGTERM:
+.PP
+.nf
+abuse\-supervisor run \-\-device /dev/abctl0 \-\-setup size=1G \-\-workers 2 \-\-standby 1 \e
+    \-\-heartbeat 10s \-\-request\-timeout 30s \-\- \e
+    abusectl server {ctl} \-\-backend file:/srv/a.img
+.fi
+.PP
+All devices of a file, at boot; then after each edit of it:
+.PP
+.nf
+systemctl enable \-\-now abuse\-supervisor
+abuse\-supervisor check && abuse\-supervisor reload
+.fi
+.PP
+How it stands, and what became of the workers of a device:
+.PP
+.nf
+abuse\-supervisor status
+journalctl ABUSE_DEVICE=abctl0 ABUSE_EVENT=died
+.fi
+.SH FILES
+.TP
+/etc/abuse/supervisor.toml, /etc/abuse/early.toml
+Devices of abuse\-supervisor.service, and of abuse\-supervisor\-early.service, which begins before local
+file systems are mounted
+.TP
+/run/abuse
+Locks, what a later supervisor must know of each worker, and the sockets over which it is asked
+.SH ENVIRONMENT
+.TP
+NOTIFY_SOCKET, WATCHDOG_USEC
+Of the service manager, which is told READY=1, RELOADING=1, STOPPING=1, STATUS= and WATCHDOG=1
+.PP
+A worker is given:
+.TP
+NOTIFY_SOCKET, WATCHDOG_USEC
+Where to say READY=1; how often to say WATCHDOG=1, with \-\-heartbeat
+.TP
+ABUSE_OWNER
+The token under which it takes requests
+.TP
+ABUSE_STANDBY
+A descriptor: it takes none before a byte can be read there
+"#;
 
 const FILE: &str = r#".TH abuse-supervisor.toml 5 "" "" "ABUSE"
 .SH NAME
