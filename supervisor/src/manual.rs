@@ -39,7 +39,13 @@ pub fn write(dir: &Path) -> Result<(), Failure> {
 pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "abuse-supervisor", &mut script);
-    script
+    match shell {
+        // It takes the hyphen of our name for the beginning of a verb in some places and not in others.
+        clap_complete::Shell::Bash => String::from_utf8_lossy(&script)
+            .replace("abuse__subcmd__supervisor", "abuse__supervisor")
+            .into_bytes(),
+        _ => script,
+    }
 }
 
 fn page(command: &Command, name: &str) -> Result<Vec<u8>, Failure> {
@@ -251,6 +257,21 @@ mod tests {
             );
         }
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn bash_completes_the_options_of_every_verb() {
+        let script = completions(clap_complete::Shell::Bash);
+        let script = String::from_utf8(script).unwrap();
+        // What a line is found to be, and what is then proposed.
+        let lines = script.lines().map(str::trim);
+        let found = lines.filter_map(|line| line.strip_prefix("cmd=\"")?.strip_suffix('"'));
+        let found: Vec<&str> = found.filter(|name| !name.is_empty()).collect();
+        assert!(found.contains(&"abuse__supervisor__subcmd__run"));
+        for name in found {
+            assert!(script.contains(&format!("\n        {name})\n")), "{name}");
+        }
+        assert!(script.contains("--standby"));
     }
 
     /// The example of the page is a file that can be read.
