@@ -56,7 +56,10 @@ fn page(command: &Command, name: &str) -> Result<Vec<u8>, Failure> {
 
 fn render(command: &Command, name: &str, out: &mut Vec<u8>) -> io::Result<()> {
     let man = Man::new(command.clone());
-    let man = man.title(name).section("8").manual("ABUSE");
+    let source = concat!("abuse-supervisor ", env!("CARGO_PKG_VERSION"));
+    // A date that is empty would have the next word take its place.
+    let man = man.title(name).section("8").date(" ").source(source);
+    let man = man.manual("ABUSE");
     man.render_title(out)?;
     man.render_name_section(out)?;
     let usage = command.clone().render_usage().to_string();
