@@ -198,7 +198,9 @@ impl Chunk {
                     Ok(None)
                 };
             }
-            match device.sleep(&mut ledger, self.holder, min, deadline) {
+            let woken;
+            (ledger, woken) = device.sleep(ledger, self.holder, min, call.spin, deadline);
+            match woken {
                 Woken::Look => {}
                 Woken::Late => wait = false,
                 Woken::Signal => {
