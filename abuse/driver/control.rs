@@ -138,7 +138,8 @@ impl Control {
     }
 
     fn exchange(&self, argument: u64) -> Result {
-        let mut call: abi::Exchange = user::read_sized(argument)?;
+        let mut call = abi::Exchange::default();
+        user::read_sized_into(argument, &mut call)?;
         let token = if call.owner == 0 {
             task::current_token()
         } else {

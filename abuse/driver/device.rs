@@ -114,8 +114,6 @@ pub(crate) struct Device {
     patient: CondVar,
     #[pin]
     pollers: PollCondVar,
-    /// Whether anybody ever polled.
-    polled: Atomic<u32>,
     #[pin]
     life: Mutex<Life>,
     /// `life` has changed.
@@ -204,7 +202,6 @@ impl Device {
                 workers <- new_condvar!(),
                 patient <- new_condvar!(),
                 pollers <- new_poll_condvar!(),
-                polled: Atomic::new(0),
                 life <- new_mutex!(Life::Empty),
                 settled <- new_condvar!(),
                 live: Atomic::new(0),
@@ -252,7 +249,7 @@ impl Device {
         if wake.patient {
             self.patient.notify_all();
         }
-        if wake.pollers && self.polled.load(Relaxed) != 0 {
+        if wake.pollers {
             self.pollers.notify_all();
         }
     }
@@ -397,11 +394,11 @@ impl Device {
     /// What poll says.
     pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
         table.register_wait(file, &self.pollers);
-        self.polled.store(1, Relaxed);
         if self.is_gone() {
             return POLL_HUP | POLL_ERR;
         }
-        let ledger = self.ledger.lock();
+        let mut ledger = self.ledger.lock();
+        ledger.polls();
         if !ledger.is_alive() {
             return POLL_HUP;
         }
@@ -417,9 +414,11 @@ impl Device {
 }
 
 impl Queue for Device {
+    #[inline(always)]
     fn queue(&self, tag: u32, request: Request) -> core::result::Result<(), Request> {
         let mut ledger = self.ledger.lock();
-        let wake = self.accept(&mut ledger, tag, request)?;
+        self.accept(&mut ledger, tag, request)?;
+        let wake = ledger.wake();
         drop(ledger);
         self.wake(wake);
         Ok(())
@@ -429,21 +428,18 @@ impl Queue for Device {
         let mut more = true;
         while more {
             let mut refused = None;
-            let mut wake = Wake::default();
             let mut ledger = self.ledger.lock();
             loop {
                 let Some((tag, request)) = next() else {
                     more = false;
                     break;
                 };
-                match self.accept(&mut ledger, tag, request) {
-                    Ok(others) => wake = wake.and(others),
-                    Err(request) => {
-                        refused = Some(request);
-                        break;
-                    }
+                if let Err(request) = self.accept(&mut ledger, tag, request) {
+                    refused = Some(request);
+                    break;
                 }
             }
+            let wake = ledger.wake();
             drop(ledger);
             self.wake(wake);
             // That ends it with an error, which must not be done under the lock.
@@ -460,7 +456,7 @@ impl Device {
         ledger: &mut DeviceLedger,
         tag: u32,
         request: Request,
-    ) -> core::result::Result<Wake, Request> {
+    ) -> core::result::Result<(), Request> {
         let Some(op) = request.op() else {
             return Err(request);
         };
@@ -489,7 +485,7 @@ impl Device {
                 trace::queue(self.number, id, &request);
             }
         }
-        ledger.enqueue(tag, arrival, request, now)
+        ledger.enqueue(tag, &arrival, request, now)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::ledger::{Finish, Op};
 use crate::shape::{self, Bad};
 use crate::sys::request::{Request, Status};
 use crate::sys::trace;
-use crate::sys::user;
+use crate::sys::user::{self, NoFaults};
 use crate::transfer;
 use crate::Store;
 use core::mem::size_of;
@@ -223,10 +223,11 @@ fn transfer(finish: &Finish<Request>, address: u64, theirs: &mut [Vector]) -> Op
     if !user::read_nofault(address, theirs) {
         return Some(Missing::Vectors);
     }
+    let no_faults = NoFaults::new();
     let mut pieces = finish.request.segments().zip(theirs.iter());
     let all = pieces.all(|(segment, vector)| match finish.op {
-        Op::Read => segment.copy_from_user(vector.address),
-        _ => segment.copy_to_user(vector.address),
+        Op::Read => segment.copy_from_user(vector.address, &no_faults),
+        _ => segment.copy_to_user(vector.address, &no_faults),
     });
     (!all).then_some(Missing::Data)
 }

@@ -10,7 +10,7 @@ use crate::sys::few::Few;
 use crate::sys::request::{Request, Status, Together};
 use crate::sys::task::{self, NoBottomHalves};
 use crate::sys::trace;
-use crate::sys::user;
+use crate::sys::user::{self, NoFaults};
 use crate::transfer;
 use core::mem::size_of;
 use kernel::prelude::*;
@@ -26,22 +26,20 @@ pub(super) fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u3
     let mut left = call.done_count;
     while left > 0 {
         let count = (left as usize).min(CHUNK);
-        let mut entries: Few<Done, CHUNK> = Few::new();
-        while entries.as_slice().len() < count {
-            let _ = entries.push(Done::default());
-        }
-        let entries = entries.as_mut_slice();
-        if let Err(error) = user::read_slice(at, entries) {
-            if completed == 0 && failed == 0 {
-                return Err(error);
-            }
+        let entries = match user::read_few::<Done, CHUNK>(at, count) {
+            Ok(entries) => entries,
+            Err(error) if completed == 0 && failed == 0 => return Err(error),
             // What cannot be read is refused; there is nowhere to say so but in the count.
-            return Ok((completed, failed.saturating_add(left)));
-        }
-        let (mut statuses, mut all) = complete_chunk(device, entries);
-        if !all && statuses.contains(&FORWARD) {
-            forward(device, entries, &mut statuses);
-            all = statuses.iter().all(|&status| status == 0);
+            Err(_) => return Ok((completed, failed.saturating_add(left))),
+        };
+        let entries = entries.as_slice();
+        let mut statuses = [0i32; CHUNK];
+        let mut all = complete_chunk(device, entries, &mut statuses);
+        if !all {
+            if statuses.contains(&FORWARD) {
+                forward(device, entries, &mut statuses);
+            }
+            all = complete_missing(device, entries, &mut statuses);
         }
         at = at.wrapping_add(size_of::<Done>().wrapping_mul(count) as u64);
         left = left.saturating_sub(count as u32);
@@ -70,105 +68,154 @@ pub(super) fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u3
 
 const STATUS_OFFSET: u64 = core::mem::offset_of!(Done, status) as u64;
 
-/// A request that is being completed: which entry it is of, and what becomes of it.
-struct Begun {
+/// A request that is being completed: as which entry, and what becomes of it.
+struct Begun<'a> {
     finish: Finish<Request>,
-    entry: u8,
-    fate: Brought,
+    done: &'a Done,
+    fate: Fate,
 }
-
-const _: () = assert!(CHUNK <= u8::MAX as usize);
 
 /// Requests that have left the ledger, with how they end.
 pub(super) type Leaving = Few<(Ended<Request>, Status), CHUNK>;
 
-/// Completes some entries, under two short holds of the lock. Returns their statuses, and whether all
-/// of them are 0.
+/// Completes some entries, under two short holds of the lock; under one if none of them brings data.
+/// Says in `statuses` what became of those that were not completed. Returns whether all of them were.
 #[inline(never)] // Its frame must be gone when memory is faulted in.
-fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> ([i32; CHUNK], bool) {
+fn complete_chunk(
+    device: &Arc<Device>,
+    entries: &[Done],
+    statuses: &mut [i32; CHUNK],
+) -> bool {
     let mut all = true;
-    let mut statuses = [0i32; CHUNK];
-    let mut begun: Few<Begun, CHUNK> = Few::new();
+    let mut together = Together::new();
+    let mut leaving: Leaving = Few::new();
+    let mut wake = Wake::default();
+    let mut begun: Few<Begun<'_>, CHUNK> = Few::new();
+    // All of them were done when the worker said so.
+    let now = task::now();
     let mut ledger = device.ledger.lock();
-    for (entry, done) in entries.iter().enumerate() {
+    let mut filling = begun.filling();
+    for (done, place) in entries.iter().zip(statuses.iter_mut()) {
         let status = match check(done) {
             Err(_) if is_forward(done) => FORWARD,
             Err(error) => error.to_errno(),
             Ok(()) => match ledger.finish_begin(done.id, false) {
                 Ok(finish) => {
+                    let fate = fate_of(&finish, done);
+                    if fate == Fate::End {
+                        // Nothing can go wrong any more: under this very hold of the lock.
+                        let status = status_of(done.result);
+                        let gone = commit(device, &mut ledger, finish, status, now);
+                        wake = wake.and(gone.wake);
+                        leave(gone, status, &mut together, &mut leaving);
+                        continue;
+                    }
                     // There is room for as many as there are entries.
-                    let _ = begun.push(Begun {
-                        finish,
-                        entry: entry as u8,
-                        fate: Brought::All,
-                    });
+                    filling.push(Begun { finish, done, fate });
                     continue;
                 }
                 Err(refusal) => refused(refusal),
             },
         };
         all = false;
-        if let Some(place) = statuses.get_mut(entry) {
-            *place = status;
-        }
+        *place = status;
     }
+    drop(filling);
     drop(ledger);
-    if !all && begun.is_empty() {
-        return (statuses, all);
-    }
 
-    for begun in begun.as_mut_slice() {
-        if let Some(done) = entries.get(usize::from(begun.entry)) {
-            if begun.finish.op == Op::Read && done.result == abi::OK {
-                begun.fate = bring(&begun.finish, done);
-            }
+    if !begun.is_empty() {
+        if !bring_all(&mut begun) {
+            all = false;
+            wake = wake.and(undo(device, &mut begun, entries, statuses, &mut leaving));
         }
-    }
-
-    let mut together = Together::new();
-    let mut leaving: Leaving = Few::new();
-    let mut wake = Wake::default();
-    let mut again = false;
-    let now = task::now();
-    let mut ledger = device.ledger.lock();
-    begun.take_each(|_, begun| {
-        let entry = usize::from(begun.entry);
-        if begun.fate == Brought::All {
-            let result = entries.get(entry).map_or(abi::OK, |done| done.result);
-            let status = status_of(result);
+        let mut ledger = device.ledger.lock();
+        begun.take_each(|_, begun| {
+            let status = status_of(begun.done.result);
             let gone = commit(device, &mut ledger, begun.finish, status, now);
             wake = wake.and(gone.wake);
             leave(gone, status, &mut together, &mut leaving);
-            return;
+        });
+        drop(ledger);
+    }
+    device.wake(wake);
+    end(device, together, &mut leaving);
+    all
+}
+
+/// Brings the data of all that are to have some. Returns whether all of it was there.
+#[inline(always)]
+fn bring_all(begun: &mut Few<Begun<'_>, CHUNK>) -> bool {
+    let mut all = true;
+    let no_faults = NoFaults::new();
+    for begun in begun.as_mut_slice() {
+        let request = &begun.finish.request;
+        match begun.fate {
+            Fate::Copy => {
+                if !transfer::from_user(request, begun.done.buffer, &no_faults) {
+                    begun.fate = Fate::Missing;
+                    all = false;
+                }
+            }
+            Fate::Zero => transfer::zero(request),
+            Fate::Missing | Fate::Never => all = false,
+            Fate::End => {}
         }
-        all = false;
-        again |= begun.fate == Brought::Missing;
-        if let Some(status) = statuses.get_mut(entry) {
-            *status = match begun.fate {
-                Brought::Never => EINVAL.to_errno(),
-                _ => AGAIN,
-            };
+    }
+    all
+}
+
+/// Gives those back whose data were not to be had, and says why. The others stay in the list.
+#[cold]
+fn undo<'a>(
+    device: &Device,
+    begun: &mut Few<Begun<'a>, CHUNK>,
+    entries: &[Done],
+    statuses: &mut [i32; CHUNK],
+    leaving: &mut Leaving,
+) -> Wake {
+    let mut wake = Wake::default();
+    let mut others: Few<Begun<'a>, CHUNK> = Few::new();
+    let mut ledger = device.ledger.lock();
+    begun.take_each(|_, begun| {
+        let status = match begun.fate {
+            Fate::Missing => AGAIN,
+            Fate::Never => EINVAL.to_errno(),
+            _ => {
+                let _ = others.push(begun);
+                return;
+            }
+        };
+        for (done, place) in entries.iter().zip(statuses.iter_mut()) {
+            if core::ptr::eq(done, begun.done) {
+                *place = status;
+            }
         }
         match abort(device, &mut ledger, begun.finish) {
             Ok(others) => wake = wake.and(others),
             Err(gone) => {
                 wake = wake.and(gone.wake);
-                leave(gone, Status::IO_ERROR, &mut together, &mut leaving);
+                let _ = leaving.push((gone, Status::IO_ERROR));
             }
         }
     });
     drop(ledger);
-    device.wake(wake);
-    end(device, together, &mut leaving);
+    *begun = others;
+    wake
+}
 
-    if again {
-        for (done, status) in entries.iter().zip(&mut statuses) {
-            if *status == AGAIN {
-                *status = complete_slowly(device, done);
-            }
+/// Tries those again whose data were not there. Returns whether all entries are completed now.
+#[cold]
+fn complete_missing(
+    device: &Arc<Device>,
+    entries: &[Done],
+    statuses: &mut [i32; CHUNK],
+) -> bool {
+    for (done, status) in entries.iter().zip(statuses.iter_mut()) {
+        if *status == AGAIN {
+            *status = complete_slowly(device, done);
         }
     }
-    (statuses, all)
+    statuses.iter().all(|&status| status == 0)
 }
 
 /// Sees to the end of a request, once the ledger is unlocked.
@@ -179,9 +226,7 @@ pub(super) fn leave(
     together: &mut Together,
     leaving: &mut Leaving,
 ) {
-    if status != Status::OK || gone.doomed || trace::end_is_on() {
-        return leave_alone(gone, status, leaving);
-    }
+    // Taken apart, so that it is in memory only if it is left alone.
     let Ended {
         request,
         id,
@@ -189,7 +234,12 @@ pub(super) fn leave(
         doomed,
         wake,
     } = gone;
-    if let Err(request) = together.add(request) {
+    let together = if status != Status::OK || doomed || trace::end_is_on() {
+        Err(request)
+    } else {
+        together.add(request)
+    };
+    if let Err(request) = together {
         let gone = Ended {
             request,
             id,
@@ -230,8 +280,12 @@ fn complete_slowly(device: &Arc<Device>, done: &Done) -> i32 {
             Ok(finish) => finish,
             Err(refusal) => return refused(refusal),
         };
-        let all = matches!(bring(&finish, done), Brought::All);
-        if finish_one(device, finish, all.then(|| status_of(done.result))) {
+        let brought = match fate_of(&finish, done) {
+            Fate::Copy => transfer::from_user(&finish.request, done.buffer, &NoFaults::new()),
+            // The entry was looked at before, and what it names has not changed.
+            _ => false,
+        };
+        if finish_one(device, finish, brought.then(|| status_of(done.result))) {
             return 0;
         }
     }
@@ -346,32 +400,33 @@ fn is_forward(done: &Done) -> bool {
     known && done.result == abi::OK && done.reserved == 0
 }
 
+/// What becomes of a completion.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Brought {
-    /// All data are there, or none are needed.
-    All,
+enum Fate {
+    /// It ends the request: all data are there, or none are needed.
+    End,
+    /// Data have to be copied.
+    Copy,
+    /// Data have to be zeroed.
+    Zero,
     /// A page was missing.
     Missing,
     /// The entry does not fit the request.
     Never,
 }
 
-/// Brings the data of a read that went well.
+/// Only a read that went well brings data.
 #[inline(always)]
-fn bring(finish: &Finish<Request>, done: &Done) -> Brought {
+fn fate_of(finish: &Finish<Request>, done: &Done) -> Fate {
     if finish.op != Op::Read || done.result != abi::OK {
-        return Brought::All;
+        return Fate::End;
     }
     if done.flags & abi::DONE_ZERO != 0 {
-        transfer::zero(&finish.request);
-        return Brought::All;
+        return Fate::Zero;
     }
-    if done.length != finish.bytes {
-        return Brought::Never;
-    }
-    match transfer::from_user(&finish.request, done.buffer) {
-        true => Brought::All,
-        false => Brought::Missing,
+    match done.length == finish.bytes {
+        true => Fate::Copy,
+        false => Fate::Never,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::sys::few::Few;
 use crate::sys::request::{Request, Status};
 use crate::sys::task::{self, NoBottomHalves};
 use crate::sys::trace;
-use crate::sys::user;
+use crate::sys::user::{self, NoFaults};
 use crate::transfer;
 use core::mem::size_of;
 use kernel::prelude::*;
@@ -127,10 +127,10 @@ impl Chunk {
         deadline: u64,
     ) -> Result<Option<(u32, Option<Trouble>)>> {
         let mut claims: Claims = Few::new();
-        let Some(too_big) = self.claim(device, call, arena, deadline, &mut claims)? else {
+        let Some((too_big, now)) = self.claim(device, call, arena, deadline, &mut claims)? else {
             return Ok(None);
         };
-        let (taken, trouble) = self.deliver(device, call, &mut claims);
+        let (taken, trouble) = self.deliver(device, call, &mut claims, now);
         Ok(Some((
             taken,
             trouble.or(too_big.then_some(Trouble::TooBig)),
@@ -138,7 +138,7 @@ impl Chunk {
     }
 
     /// Claims requests, waiting for them until `deadline`. `None`: there are none. The flag says
-    /// that the one after the last did not fit.
+    /// that the one after the last did not fit; with it comes the time.
     #[inline(always)]
     fn claim(
         &self,
@@ -147,7 +147,7 @@ impl Chunk {
         arena: &mut Arena,
         deadline: u64,
         claims: &mut Claims,
-    ) -> Result<Option<bool>> {
+    ) -> Result<Option<(bool, u64)>> {
         let most = (call.take_max.saturating_sub(call.taken) as usize).min(CHUNK);
         let mut wait = deadline != 0;
         let mut interrupted = false;
@@ -157,11 +157,13 @@ impl Chunk {
                 return Err(device.absence());
             }
             let mut too_big = false;
+            let mut now = 0;
             let min = call.take_min.min(ledger.tags());
             // Whoever is being stopped or killed leaves to others what it could do nothing with.
             if !interrupted && (!wait || ledger.is_ready_for(self.holder, min)) {
-                let now = task::now();
+                now = task::now();
                 call.epoch = ledger.epoch();
+                let mut filling = claims.filling();
                 for _ in 0..most {
                     let room = if self.data { arena.room() } else { u64::MAX };
                     match ledger.take_begin(self.holder, self.detached, room, now) {
@@ -173,7 +175,7 @@ impl Chunk {
                                 0
                             };
                             // There is room for `most`.
-                            let _ = claims.push((claim, at));
+                            filling.push((claim, at));
                         }
                         Next::TooBig(_) => {
                             too_big = true;
@@ -190,7 +192,7 @@ impl Chunk {
                 drop(ledger);
                 device.wake(wake);
                 if some || too_big {
-                    return Ok(Some(too_big));
+                    return Ok(Some((too_big, now)));
                 }
                 return if interrupted {
                     Err(ERESTARTNOHAND)
@@ -217,47 +219,44 @@ impl Chunk {
         device: &Arc<Device>,
         call: &mut Exchange,
         claims: &mut Claims,
+        now: u64,
     ) -> (u32, Option<Trouble>) {
         let mut trouble = None;
         let mut entries: Few<Take, CHUNK> = Few::new();
         let epoch = call.epoch;
+        let no_faults = NoFaults::new();
+        let mut filling = entries.filling();
         for (claim, at) in claims.as_slice() {
-            if self.data && claim.op == Op::Write && !transfer::to_user(&claim.request, *at) {
+            let request = &claim.request;
+            if self.data && claim.op == Op::Write && !transfer::to_user(request, *at, &no_faults) {
                 trouble = Some(Trouble::Missing(*at, claim.bytes as usize));
                 break;
             }
-            let _ = entries.push(describe(claim, *at, epoch));
+            filling.push(describe(claim, *at, epoch));
         }
+        drop(filling);
         let offset = (call.taken as usize).wrapping_mul(size_of::<Take>()) as u64;
         let at = call.take.wrapping_add(offset);
         let filled = entries.as_slice();
         let mut count = filled.len();
-        if count > 0 && !user::write_nofault(at, filled) {
+        if count > 0 && !user::write_nofault(at, filled, &no_faults) {
             trouble = Some(Trouble::Missing(at, core::mem::size_of_val(filled)));
             count = 0;
         }
+        drop(no_faults);
 
         let mut leaving: Leaving = Few::new();
+        if trouble.is_some() {
+            give_back(device, claims, count, &mut leaving);
+        }
         let mut wake = Wake::default();
-        let now = task::now();
         let mut ledger = device.ledger.lock();
-        claims.take_each(|index, (claim, _)| {
-            let gone = if index < count {
-                if trace::get_is_on() {
-                    let (id, request) = (claim.id, &claim.request);
-                    trace::get(device.number(), id, request, claim.attempt, claim.age);
-                }
-                ledger.take_commit(claim, now)
-            } else {
-                match ledger.take_abort(claim) {
-                    Ok(others) => {
-                        wake = wake.and(others);
-                        None
-                    }
-                    Err(gone) => Some(gone),
-                }
-            };
-            if let Some(gone) = gone {
+        claims.take_each(|_, (claim, _)| {
+            if trace::get_is_on() {
+                let (id, request) = (claim.id, &claim.request);
+                trace::get(device.number(), id, request, claim.attempt, claim.age);
+            }
+            if let Some(gone) = ledger.take_commit(claim, now) {
                 wake = wake.and(gone.wake);
                 let _ = leaving.push((gone, Status::IO_ERROR));
             }
@@ -270,6 +269,27 @@ impl Chunk {
         }
         (count as u32, trouble)
     }
+}
+
+/// Puts all claims but the first `count` back into the queue.
+#[cold]
+fn give_back(device: &Device, claims: &mut Claims, count: usize, leaving: &mut Leaving) {
+    let mut wake = Wake::default();
+    let mut ledger = device.ledger.lock();
+    while claims.as_slice().len() > count {
+        let Some((claim, _)) = claims.pop() else {
+            break;
+        };
+        match ledger.take_abort(claim) {
+            Ok(others) => wake = wake.and(others),
+            Err(gone) => {
+                wake = wake.and(gone.wake);
+                let _ = leaving.push((gone, Status::IO_ERROR));
+            }
+        }
+    }
+    drop(ledger);
+    device.wake(wake);
 }
 
 /// What the worker is told of a request.

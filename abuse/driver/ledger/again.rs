@@ -4,7 +4,7 @@
 
 use super::queue::sort_by;
 use super::words::{Again, Held, Policies, Requeued, Why};
-use super::{id, Ledger, Process, State, NONE};
+use super::{Ledger, Process, State, NONE};
 
 impl<P, Q: Process> Ledger<P, Q> {
     /// Offers again what is taken and `which` selects, in order of arrival, with new ids. What is
@@ -20,7 +20,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         let mut outcome = Requeued::default();
         let mut chosen = 0usize;
         for (index, slot) in self.slots.iter().enumerate() {
-            let finishing = slot.state == State::Finishing && !slot.recalled;
+            let finishing = slot.state == State::Finishing && !slot.past.recalled;
             if slot.state != State::Taken && !finishing {
                 continue;
             }
@@ -28,7 +28,7 @@ impl<P, Q: Process> Ledger<P, Q> {
                 continue;
             };
             let held = Held {
-                id: id(slot.generation, index as u32),
+                id: slot.id,
                 held_for: now.saturating_sub(slot.since),
                 detached: slot.detached,
                 holder,
@@ -76,19 +76,18 @@ impl<P, Q: Process> Ledger<P, Q> {
             let held_for = now.saturating_sub(slot.since);
             slot.since = now;
             if slot.state == State::Finishing {
-                slot.recalled = true;
+                slot.past.recalled = true;
                 continue;
             }
-            let new = slot.generation.wrapping_add(1);
             let holder = self.holders.get(slot.holder as usize);
             if let (Some(request), Some(holder)) = (slot.request.as_ref(), holder) {
                 tell(&Again {
-                    id: id(slot.generation, index),
-                    new: (!guilty).then(|| id(new, index)),
+                    id: slot.id,
+                    new: (!guilty).then(|| slot.next_id()),
                     request,
                     op,
                     bytes: slot.bytes,
-                    attempt: u32::from(slot.deaths),
+                    attempt: u32::from(slot.past.deaths),
                     held_for,
                     holder,
                 });
@@ -100,7 +99,7 @@ impl<P, Q: Process> Ledger<P, Q> {
                 continue;
             }
             if let Some(slot) = self.slots.get_mut(index as usize) {
-                slot.generation = new;
+                slot.renew();
             }
             self.insert_after(index, after);
             after = index;
@@ -174,7 +173,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             _ => None,
         };
         if closer == Some(holder.who.process) || !holder.is_alive() {
-            slot.deaths = slot.deaths.saturating_add(1);
+            slot.past.deaths = slot.past.deaths.saturating_add(1);
             let process = holder.who.process;
             let lone = holder.held == 1 && !holder.crowded;
             let lone = lone && {
@@ -185,7 +184,7 @@ impl<P, Q: Process> Ledger<P, Q> {
                 others.filter(|other| other.held > 0).nth(1).is_none()
             };
             if lone {
-                slot.lone_deaths = slot.lone_deaths.saturating_add(1);
+                slot.past.lone_deaths = slot.past.lone_deaths.saturating_add(1);
                 return;
             }
             for other in self

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The queue, in order of arrival: a list through the slots.
+//! The queue, in order of arrival: a list through the slots. What is before the first of it, and the
+//! last of an empty one, mean nothing, so that the first leaves it with a single store.
 
 use super::{Ledger, Process, State, NONE};
 
@@ -11,11 +12,10 @@ impl<P, Q: Process> Ledger<P, Q> {
             return;
         };
         let (prev, next) = (slot.prev, slot.next);
-        slot.prev = NONE;
-        slot.next = NONE;
-        match self.slots.get_mut(prev as usize) {
-            Some(before) => before.next = next,
-            None => self.head = next,
+        if self.head == index {
+            self.head = next;
+        } else if let Some(before) = self.slots.get_mut(prev as usize) {
+            before.next = next;
         }
         match self.slots.get_mut(next as usize) {
             Some(behind) => behind.prev = prev,

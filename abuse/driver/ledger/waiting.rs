@@ -17,6 +17,11 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.is_ready(min) && !self.is_kept(holder)
     }
 
+    /// Somebody polls: whoever does so is woken too from now on.
+    pub(crate) fn polls(&mut self) {
+        self.polled = true;
+    }
+
     /// A worker goes to sleep until `min` requests are there. Returns whether it counts as patient,
     /// and so sleeps apart; one that is kept waiting does too, lest it be woken in another's place
     /// for what it cannot take. Whoever leaves requests behind says [`Ledger::wake`] first.
@@ -55,10 +60,10 @@ impl<P, Q: Process> Ledger<P, Q> {
         if self.queued == 0 {
             return Wake::default();
         }
-        if self.sleepers == 0 && self.patient == 0 {
+        if self.patient == 0 && (self.sleepers == 0 || self.wake_in_flight) {
             self.changed = false;
             return Wake {
-                pollers: true,
+                pollers: self.polled,
                 ..Wake::default()
             };
         }
@@ -74,7 +79,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         Wake {
             one,
             patient,
-            pollers: true,
+            pollers: self.polled,
         }
     }
 

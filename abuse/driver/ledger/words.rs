@@ -137,7 +137,6 @@ pub(crate) struct Finish<P> {
     pub(crate) op: Op,
     /// Its bytes.
     pub(crate) bytes: u32,
-    pub(super) from_queue: bool,
 }
 
 /// A request whose data the kernel moves. Must be committed or returned.

@@ -46,6 +46,36 @@ impl<T, const N: usize> Few<T, N> {
         Ok(())
     }
 
+    /// Adds items one after another. The list has them once what this returns is dropped.
+    #[inline(always)]
+    pub(crate) fn filling(&mut self) -> Filling<'_, T, N> {
+        // INVARIANT: As many as the list has.
+        let len = self.len;
+        Filling { list: self, len }
+    }
+
+    /// Room for `count` items, to be written by others; `None` if there is not so much.
+    #[inline(always)]
+    pub(super) fn room(&mut self, count: usize) -> Option<&mut [MaybeUninit<T>]> {
+        if count > N {
+            return None;
+        }
+        let first = self.items.as_mut_ptr().cast();
+        // SAFETY: The array has at least so many places, which need not be initialised.
+        Some(unsafe { core::slice::from_raw_parts_mut(first, count) })
+    }
+
+    /// Says how many items there are.
+    ///
+    /// # Safety
+    ///
+    /// So many have been written, and there is room for them.
+    #[inline(always)]
+    pub(super) unsafe fn set_len(&mut self, len: usize) {
+        // INVARIANT: By the contract.
+        self.len = len;
+    }
+
     /// Where an item is, or would be.
     #[inline(always)]
     fn place(&mut self, index: usize) -> *mut T {
@@ -99,5 +129,37 @@ impl<T, const N: usize> Drop for Few<T, N> {
         if core::mem::needs_drop::<T>() {
             self.take_each(|_, item| drop(item));
         }
+    }
+}
+
+/// A list that is being filled. It counts apart: the count of a list that others have seen would be
+/// written to memory with each item.
+///
+/// # Invariants
+///
+/// `len` is at most `N`, and the first `len` items of the list are initialised.
+pub(crate) struct Filling<'a, T, const N: usize> {
+    list: &'a mut Few<T, N>,
+    len: usize,
+}
+
+impl<T, const N: usize> Filling<'_, T, N> {
+    /// Adds an item behind the others. Without room it is dropped.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, item: T) {
+        if self.len < N {
+            // SAFETY: `len` is below `N`, so the place is in the array, and nothing is there yet.
+            unsafe { self.list.place(self.len).write(item) };
+            // INVARIANT: There was room, and the item is there.
+            self.len = self.len.wrapping_add(1);
+        }
+    }
+}
+
+impl<T, const N: usize> Drop for Filling<'_, T, N> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // INVARIANT: By that of this type.
+        self.list.len = self.len;
     }
 }

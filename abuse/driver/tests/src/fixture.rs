@@ -101,6 +101,7 @@ impl Disk {
     /// A disk with `depth` tags and policies.
     pub(crate) fn with(depth: usize, policies: Policies) -> Self {
         let mut disk = Self::blank();
+        disk.ledger.polls();
         disk.configure(depth, policies);
         disk
     }
@@ -126,8 +127,8 @@ impl Disk {
             durable,
             v1: op as u8 <= 2,
         };
-        match self.ledger.enqueue(tag, arrival, Request(tag), self.now) {
-            Ok(wake) => wake,
+        match self.ledger.enqueue(tag, &arrival, Request(tag), self.now) {
+            Ok(()) => self.ledger.wake(),
             Err(_) => panic!("tag {tag} was refused"),
         }
     }
@@ -141,9 +142,9 @@ impl Disk {
             durable: false,
             v1: true,
         };
-        let _wake = self
-            .ledger
-            .enqueue(tag, arrival, Request(self.serial), self.now)?;
+        self.ledger
+            .enqueue(tag, &arrival, Request(self.serial), self.now)?;
+        let _wake = self.ledger.wake();
         Ok(self.serial)
     }
 

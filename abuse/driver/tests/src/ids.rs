@@ -174,7 +174,7 @@ fn ids_of_another_device_mean_nothing_here() {
         durable: false,
         v1: true,
     };
-    assert!(there.enqueue(0, arrival, Request(0), 0).is_ok());
+    assert!(there.enqueue(0, &arrival, Request(0), 0).is_ok());
     let foreign = there.v1_next(|id, _| id).expect("it is queued");
     let worker = here.worker(1);
     let _ = here.arrive(0, Op::Read);

@@ -268,7 +268,7 @@ fn the_last_tag_of_the_largest_device_works() {
         durable: false,
         v1: true,
     };
-    assert!(disk.ledger.enqueue(last, arrival, Request(last), 0).is_ok());
+    assert!(disk.ledger.enqueue(last, &arrival, Request(last), 0).is_ok());
     let id = disk.take(&worker);
     assert_eq!(id & 0xffff, 0xffff);
     assert_eq!(

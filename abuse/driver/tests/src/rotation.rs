@@ -73,7 +73,7 @@ fn what_it_cannot_understand_is_not_shown_and_not_its_to_end() {
         durable: false,
         v1: false,
     };
-    assert!(disk.ledger.enqueue(0, arrival, Request(0), 0).is_ok());
+    assert!(disk.ledger.enqueue(0, &arrival, Request(0), 0).is_ok());
     assert_eq!(next(&mut disk), None);
     let claim = disk.begin(&worker).expect("it is queued");
     let id = claim.id;

@@ -17,9 +17,9 @@ impl World {
         };
         match self
             .ledger
-            .enqueue(tag, arrival, Request(self.serial - 1), self.now)
+            .enqueue(tag, &arrival, Request(self.serial - 1), self.now)
         {
-            Ok(wake) => {
+            Ok(()) => {
                 assert!(self.model.alive);
                 self.model.arrivals += 1;
                 self.model.count(op).queued += 1;
@@ -41,6 +41,7 @@ impl World {
                     suspect: false,
                 };
                 self.model.entries.insert(tag, entry);
+                let wake = self.ledger.wake();
                 self.notify(wake);
             }
             Err(request) => {

@@ -184,6 +184,7 @@ impl World {
             naps: 0,
             ended: Vec::new(),
         };
+        world.ledger.polls();
         for process in 0..=house.iter().copied().max().unwrap_or(0) {
             world.fresh += 1;
             world
