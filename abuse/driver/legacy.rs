@@ -184,7 +184,7 @@ pub(crate) fn put_bio(device: &Arc<Device>, argument: u64) -> Result {
             finish_one(device, finish, Some(Status::OK));
             return Ok(());
         };
-        let read = finish.op == Op::Read;
+        let read = finish.facts.op == Op::Read;
         finish_one(device, finish, None);
         match missing {
             Missing::Vectors => {
@@ -225,7 +225,7 @@ fn transfer(finish: &Finish<Request>, address: u64, theirs: &mut [Vector]) -> Op
     }
     let no_faults = NoFaults::new();
     let mut pieces = finish.request.segments().zip(theirs.iter());
-    let all = pieces.all(|(segment, vector)| match finish.op {
+    let all = pieces.all(|(segment, vector)| match finish.facts.op {
         Op::Read => segment.copy_from_user(vector.address, &no_faults),
         _ => segment.copy_to_user(vector.address, &no_faults),
     });

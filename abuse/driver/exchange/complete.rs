@@ -70,7 +70,7 @@ const STATUS_OFFSET: u64 = core::mem::offset_of!(Done, status) as u64;
 
 /// A request that is being completed: as which entry, and what becomes of it.
 struct Begun<'a> {
-    finish: Finish<Request>,
+    finish: Finish<Request, ()>,
     done: &'a Done,
     fate: Fate,
 }
@@ -105,12 +105,16 @@ fn complete_chunk(
                     if fate == Fate::End {
                         // Nothing can go wrong any more: under this very hold of the lock.
                         let status = status_of(done.result);
-                        let gone = commit(device, &mut ledger, finish, status, now);
+                        if trace::put_is_on() {
+                            trace::put(device.number(), finish.id, &finish.request, status);
+                        }
+                        let gone = ledger.finish_commit(finish.bare(), status == Status::OK, now);
                         wake = wake.and(gone.wake);
                         leave(gone, status, &mut together, &mut leaving);
                         continue;
                     }
                     // There is room for as many as there are entries.
+                    let finish = finish.bare();
                     filling.push(Begun { finish, done, fate });
                     continue;
                 }
@@ -129,9 +133,16 @@ fn complete_chunk(
             wake = wake.and(undo(device, &mut begun, entries, statuses, &mut leaving));
         }
         let mut ledger = device.ledger.lock();
+        if trace::put_is_on() {
+            for Begun { finish, done, .. } in begun.as_slice() {
+                let status = status_of(done.result);
+                trace::put(device.number(), finish.id, &finish.request, status);
+            }
+        }
         begun.take_each(|_, begun| {
-            let status = status_of(begun.done.result);
-            let gone = commit(device, &mut ledger, begun.finish, status, now);
+            // Only what ends well brings data.
+            let status = Status::OK;
+            let gone = ledger.finish_commit(begun.finish, true, now);
             wake = wake.and(gone.wake);
             leave(gone, status, &mut together, &mut leaving);
         });
@@ -302,7 +313,10 @@ pub(crate) fn finish_one(
     let mut ledger = device.ledger.lock();
     let gone = match status {
         Some(status) => {
-            let gone = commit(device, &mut ledger, finish, status, now);
+            if trace::put_is_on() {
+                trace::put(device.number(), finish.id, &finish.request, status);
+            }
+            let gone = ledger.finish_commit(finish, status == Status::OK, now);
             Ok((gone, status))
         }
         None => {
@@ -325,27 +339,12 @@ pub(crate) fn finish_one(
     }
 }
 
-/// Commits a finish, and tells whoever traces.
-#[inline(always)]
-fn commit(
-    device: &Device,
-    ledger: &mut DeviceLedger,
-    finish: Finish<Request>,
-    status: Status,
-    now: u64,
-) -> Ended<Request> {
-    if trace::put_is_on() {
-        trace::put(device.number(), finish.id, &finish.request, status);
-    }
-    ledger.finish_commit(finish, status == Status::OK, now)
-}
-
 /// Aborts a finish, and tells whoever traces if the request is offered again because of that.
 #[cold]
-fn abort(
+fn abort<T>(
     device: &Device,
     ledger: &mut DeviceLedger,
-    finish: Finish<Request>,
+    finish: Finish<Request, T>,
 ) -> core::result::Result<Wake, Ended<Request>> {
     let id = finish.id;
     let outcome = ledger.finish_abort(finish);
@@ -418,13 +417,13 @@ enum Fate {
 /// Only a read that went well brings data.
 #[inline(always)]
 fn fate_of(finish: &Finish<Request>, done: &Done) -> Fate {
-    if finish.op != Op::Read || done.result != abi::OK {
+    if finish.facts.op != Op::Read || done.result != abi::OK {
         return Fate::End;
     }
     if done.flags & abi::DONE_ZERO != 0 {
         return Fate::Zero;
     }
-    match done.length == finish.bytes {
+    match done.length == finish.facts.bytes {
         true => Fate::Copy,
         false => Fate::Never,
     }

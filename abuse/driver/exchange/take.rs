@@ -5,7 +5,7 @@
 use super::complete::{end_each, Leaving};
 use crate::abi::{self, Exchange, Take};
 use crate::device::{Device, Woken, CHUNK};
-use crate::ledger::{Claim, Next, Op, Wake};
+use crate::ledger::{Claim, Op, Unclaimed, Wake};
 use crate::sys::few::Few;
 use crate::sys::request::{Request, Status};
 use crate::sys::task::{self, NoBottomHalves};
@@ -19,21 +19,24 @@ use kernel::sync::Arc;
 /// Where the bytes of requests are placed.
 struct Arena {
     base: u64,
+    /// Half of what can be said is more than there can be, and no sum of it can wrap.
     bytes: u64,
     used: u64,
 }
 
 impl Arena {
+    #[inline(always)]
     fn room(&self) -> u64 {
         self.bytes.saturating_sub(self.used)
     }
 
-    /// The place of the next `bytes`.
+    /// The place of the next `bytes`, for which there is room.
+    #[inline(always)]
     fn place(&mut self, bytes: u32) -> u64 {
         let at = self.base.wrapping_add(self.used);
         let align = u64::from(abi::ARENA_ALIGN - 1);
-        let end = self.used.saturating_add(u64::from(bytes));
-        self.used = end.saturating_add(align) & !align;
+        let end = self.used.wrapping_add(u64::from(bytes));
+        self.used = end.wrapping_add(align) & !align;
         at
     }
 }
@@ -54,9 +57,10 @@ pub(super) fn take(
     patience: u64,
 ) -> Result {
     let data = call.flags & abi::X_NO_DATA == 0;
+    let most = u64::MAX / 2;
     let mut arena = Arena {
         base: call.arena,
-        bytes: call.arena_bytes,
+        bytes: if data { call.arena_bytes.min(most) } else { most },
         used: 0,
     };
     let mut deadline = match patience {
@@ -105,8 +109,15 @@ pub(super) fn take(
     Ok(())
 }
 
-/// Claims with the place of their bytes.
-type Claims = Few<(Claim<Request>, u64), CHUNK>;
+/// A chunk of claims, and what the worker is told of each.
+struct Claimed {
+    claims: Claims,
+    entries: Few<Take, CHUNK>,
+    /// Whether there are data to copy.
+    writes: bool,
+}
+
+type Claims = Few<Claim<Request, ()>, CHUNK>;
 
 /// How a chunk of requests is taken.
 struct Chunk {
@@ -126,11 +137,15 @@ impl Chunk {
         arena: &mut Arena,
         deadline: u64,
     ) -> Result<Option<(u32, Option<Trouble>)>> {
-        let mut claims: Claims = Few::new();
-        let Some((too_big, now)) = self.claim(device, call, arena, deadline, &mut claims)? else {
+        let mut claimed = Claimed {
+            claims: Few::new(),
+            entries: Few::new(),
+            writes: false,
+        };
+        let Some((too_big, now)) = self.claim(device, call, arena, deadline, &mut claimed)? else {
             return Ok(None);
         };
-        let (taken, trouble) = self.deliver(device, call, &mut claims, now);
+        let (taken, trouble) = self.deliver(device, call, &mut claimed, now);
         Ok(Some((
             taken,
             trouble.or(too_big.then_some(Trouble::TooBig)),
@@ -146,7 +161,7 @@ impl Chunk {
         call: &mut Exchange,
         arena: &mut Arena,
         deadline: u64,
-        claims: &mut Claims,
+        claimed: &mut Claimed,
     ) -> Result<Option<(bool, u64)>> {
         let most = (call.take_max.saturating_sub(call.taken) as usize).min(CHUNK);
         let mut wait = deadline != 0;
@@ -162,30 +177,32 @@ impl Chunk {
             // Whoever is being stopped or killed leaves to others what it could do nothing with.
             if !interrupted && (!wait || ledger.is_ready_for(self.holder, min)) {
                 now = task::now();
-                call.epoch = ledger.epoch();
-                let mut filling = claims.filling();
+                let epoch = ledger.epoch();
+                call.epoch = epoch;
+                let mut claims = claimed.claims.filling();
+                let mut entries = claimed.entries.filling();
                 for _ in 0..most {
-                    let room = if self.data { arena.room() } else { u64::MAX };
-                    match ledger.take_begin(self.holder, self.detached, room, now) {
-                        Next::Claim(claim) => {
-                            let has_data = self.data && claim.op.has_data();
-                            let at = if has_data {
-                                arena.place(claim.bytes)
-                            } else {
-                                0
+                    match ledger.take_begin(self.holder, self.detached, arena.room(), now) {
+                        Ok(claim) => {
+                            let has_data = self.data && claim.told.op.has_data();
+                            let at = match has_data {
+                                true => arena.place(claim.told.bytes),
+                                false => 0,
                             };
+                            claimed.writes |= claim.told.op == Op::Write;
                             // There is room for `most`.
-                            filling.push((claim, at));
+                            entries.push(describe(&claim, at, epoch));
+                            claims.push(claim.bare());
                         }
-                        Next::TooBig(_) => {
+                        Err(Unclaimed::TooBig(_)) => {
                             too_big = true;
                             break;
                         }
-                        Next::Nothing => break,
+                        Err(Unclaimed::Nothing) => break,
                     }
                 }
             }
-            let some = !claims.is_empty();
+            let some = !claimed.claims.is_empty();
             if some || too_big || !wait {
                 // What is left may be for others.
                 let wake = ledger.wake();
@@ -218,27 +235,34 @@ impl Chunk {
         &self,
         device: &Arc<Device>,
         call: &mut Exchange,
-        claims: &mut Claims,
+        claimed: &mut Claimed,
         now: u64,
     ) -> (u32, Option<Trouble>) {
         let mut trouble = None;
-        let mut entries: Few<Take, CHUNK> = Few::new();
-        let epoch = call.epoch;
+        let Claimed {
+            claims,
+            entries,
+            writes,
+        } = claimed;
+        let entries = entries.as_slice();
         let no_faults = NoFaults::new();
-        let mut filling = entries.filling();
-        for (claim, at) in claims.as_slice() {
-            let request = &claim.request;
-            if self.data && claim.op == Op::Write && !transfer::to_user(request, *at, &no_faults) {
-                trouble = Some(Trouble::Missing(*at, claim.bytes as usize));
-                break;
+        let mut count = entries.len();
+        if *writes && self.data {
+            let both = claims.as_slice().iter().zip(entries);
+            let missing = |(claim, entry): (&Claim<Request, ()>, &Take)| {
+                let writes = entry.op == Op::Write as u16;
+                writes && !transfer::to_user(&claim.request, entry.buffer, &no_faults)
+            };
+            if let Some(index) = both.map(missing).position(|missing| missing) {
+                count = index;
+                trouble = entries
+                    .get(index)
+                    .map(|entry| Trouble::Missing(entry.buffer, entry.length as usize));
             }
-            filling.push(describe(claim, *at, epoch));
         }
-        drop(filling);
         let offset = (call.taken as usize).wrapping_mul(size_of::<Take>()) as u64;
         let at = call.take.wrapping_add(offset);
-        let filled = entries.as_slice();
-        let mut count = filled.len();
+        let filled = entries.get(..count).unwrap_or(&[]);
         if count > 0 && !user::write_nofault(at, filled, &no_faults) {
             trouble = Some(Trouble::Missing(at, core::mem::size_of_val(filled)));
             count = 0;
@@ -251,11 +275,13 @@ impl Chunk {
         }
         let mut wake = Wake::default();
         let mut ledger = device.ledger.lock();
-        claims.take_each(|_, (claim, _)| {
-            if trace::get_is_on() {
+        if trace::get_is_on() {
+            for (claim, entry) in claims.as_slice().iter().zip(entries) {
                 let (id, request) = (claim.id, &claim.request);
-                trace::get(device.number(), id, request, claim.attempt, claim.age);
+                trace::get(device.number(), id, request, entry.attempt, entry.age_ns);
             }
+        }
+        claims.take_each(|_, claim| {
             if let Some(gone) = ledger.take_commit(claim, now) {
                 wake = wake.and(gone.wake);
                 let _ = leaving.push((gone, Status::IO_ERROR));
@@ -277,7 +303,7 @@ fn give_back(device: &Device, claims: &mut Claims, count: usize, leaving: &mut L
     let mut wake = Wake::default();
     let mut ledger = device.ledger.lock();
     while claims.as_slice().len() > count {
-        let Some((claim, _)) = claims.pop() else {
+        let Some(claim) = claims.pop() else {
             break;
         };
         match ledger.take_abort(claim) {
@@ -295,22 +321,22 @@ fn give_back(device: &Device, claims: &mut Claims, count: usize, leaving: &mut L
 /// What the worker is told of a request.
 #[inline(always)]
 fn describe(claim: &Claim<Request>, at: u64, epoch: u32) -> Take {
-    let request = &claim.request;
-    let flags = match claim.op {
+    let (request, told) = (&claim.request, &claim.told);
+    let flags = match told.op {
         Op::Write if request.fua() => abi::REQ_FUA,
         Op::WriteZeroes if request.nounmap() => abi::REQ_NOUNMAP,
         _ => 0,
     };
-    let failed = u16::from(claim.failure) << abi::REQ_FAILED_SHIFT;
+    let failed = u16::from(told.failure) << abi::REQ_FAILED_SHIFT;
     Take {
         id: claim.id,
-        sector: request.sector_of(claim.op),
+        sector: request.sector_of(told.op),
         buffer: at,
-        age_ns: claim.age,
-        length: claim.bytes,
-        attempt: claim.attempt,
+        age_ns: told.age,
+        length: told.bytes,
+        attempt: told.attempt,
         epoch,
-        op: claim.op as u16,
+        op: told.op as u16,
         flags: flags | failed,
     }
 }

@@ -55,8 +55,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         let finish = Finish {
             id: forward.id,
             request: forward.request,
-            op: forward.op,
-            bytes: forward.bytes,
+            facts: (),
         };
         self.finish_commit(finish, well, now)
     }

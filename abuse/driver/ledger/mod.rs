@@ -62,8 +62,8 @@ use super::Store;
 
 pub(crate) use holders::{Holder, Process, Who};
 pub(crate) use words::{
-    Again, Arrival, Claim, Counts, Ended, Finish, Forward, Held, Next, Op, Policies, Refusal,
-    Requeued, Summary, Unforwarded, Wake, Why,
+    Again, Arrival, Claim, Counts, Ended, Facts, Finish, Forward, Held, Op, Policies, Refusal,
+    Requeued, Summary, Told, Unclaimed, Unforwarded, Wake, Why,
 };
 
 /// No slot: the end of a list.
@@ -445,49 +445,56 @@ impl<P, Q: Process> Ledger<P, Q> {
         detached: bool,
         room: u64,
         now: u64,
-    ) -> Next<P> {
-        let index = self.head;
+    ) -> Result<Claim<P>, Unclaimed> {
         if self.is_kept(holder) {
-            return Next::Nothing;
+            return Err(Unclaimed::Nothing);
         }
-        let Some(slot) = self.slots.get_mut(index as usize) else {
-            return Next::Nothing;
+        let Some(slot) = self.slots.get_mut(self.head as usize) else {
+            return Err(Unclaimed::Nothing);
         };
         let Some(who) = self.holders.get_mut(holder as usize) else {
-            return Next::Nothing;
+            return Err(Unclaimed::Nothing);
         };
         if slot.op.has_data() && u64::from(slot.bytes) > room {
-            return Next::TooBig(slot.bytes);
+            return Err(Unclaimed::TooBig(slot.bytes));
         }
         let Some(request) = slot.request.take() else {
-            return Next::Nothing;
+            return Err(Unclaimed::Nothing);
         };
         slot.state = State::Taking;
         slot.holder = holder;
-        // Whoever was kept from a suspect may want what comes behind it.
-        self.changed |= slot.is_suspect();
         slot.detached = detached;
         who.held = who.held.wrapping_add(1);
-        who.suspect = self.policies.max_attempts > 0 && slot.is_suspect();
+        who.suspect = false;
         who.crowded = false;
-        let claim = Claim {
-            id: slot.id,
-            request,
-            op: slot.op,
-            bytes: slot.bytes,
-            attempt: u32::from(slot.past.deaths),
-            failure: slot.past.failure,
-            age: now.saturating_sub(slot.queued_at),
-        };
+        if slot.is_suspect() {
+            who.suspect = self.policies.max_attempts > 0;
+            // Whoever was kept from it may want what comes behind it.
+            self.changed = true;
+        }
         self.head = slot.next;
         self.queued = self.queued.wrapping_sub(1);
         self.busy = self.busy.wrapping_add(1);
-        Next::Claim(claim)
+        Ok(Claim {
+            id: slot.id,
+            request,
+            told: Told {
+                op: slot.op,
+                bytes: slot.bytes,
+                attempt: u32::from(slot.past.deaths),
+                failure: slot.past.failure,
+                age: now.saturating_sub(slot.queued_at),
+            },
+        })
     }
 
     /// The worker has it. A doomed request comes back, to be ended with an error.
     #[inline(always)]
-    pub(crate) fn take_commit(&mut self, claim: Claim<P>, now: u64) -> Option<Ended<P>> {
+    pub(crate) fn take_commit<T>(
+        &mut self,
+        claim: Claim<P, T>,
+        now: u64,
+    ) -> Option<Ended<P>> {
         self.busy = self.busy.wrapping_sub(1);
         let slot = self.slots.get_mut(tag_of(claim.id) as usize);
         let Some(slot) = slot.filter(|slot| !slot.past.doomed) else {
@@ -503,7 +510,7 @@ impl<P, Q: Process> Ledger<P, Q> {
     }
 
     /// The worker could not be given it: back into its place in the queue, under the same id.
-    pub(crate) fn take_abort(&mut self, claim: Claim<P>) -> Result<Wake, Ended<P>> {
+    pub(crate) fn take_abort<T>(&mut self, claim: Claim<P, T>) -> Result<Wake, Ended<P>> {
         self.busy = self.busy.wrapping_sub(1);
         if self.is_doomed(tag_of(claim.id)) {
             return Err(self.end_doomed(claim.id, claim.request));
@@ -548,8 +555,10 @@ impl<P, Q: Process> Ledger<P, Q> {
         let finish = Finish {
             id,
             request,
-            op: slot.op,
-            bytes: slot.bytes,
+            facts: Facts {
+                op: slot.op,
+                bytes: slot.bytes,
+            },
         };
         if from_queue {
             slot.past.unclaimed = true;
@@ -564,7 +573,12 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// The request is done, well or with an error.
     #[inline(always)]
-    pub(crate) fn finish_commit(&mut self, finish: Finish<P>, well: bool, now: u64) -> Ended<P> {
+    pub(crate) fn finish_commit<T>(
+        &mut self,
+        finish: Finish<P, T>,
+        well: bool,
+        now: u64,
+    ) -> Ended<P> {
         self.busy = self.busy.wrapping_sub(1);
         let slot = self.slots.get_mut(tag_of(finish.id) as usize);
         let Some(slot) = slot.filter(|slot| !slot.past.doomed) else {
@@ -608,7 +622,7 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// The data could not be had: the request stays where it was, under the same id. If its owner
     /// was made to give it back meanwhile, it is offered again.
-    pub(crate) fn finish_abort(&mut self, finish: Finish<P>) -> Result<Wake, Ended<P>> {
+    pub(crate) fn finish_abort<T>(&mut self, finish: Finish<P, T>) -> Result<Wake, Ended<P>> {
         self.busy = self.busy.wrapping_sub(1);
         let slot = self.slots.get_mut(tag_of(finish.id) as usize);
         let Some(slot) = slot.filter(|slot| !slot.past.doomed) else {
@@ -628,8 +642,9 @@ impl<P, Q: Process> Ledger<P, Q> {
                 return Err(self.end_doomed(finish.id, finish.request));
             }
             slot.renew();
+            let op = slot.op;
             self.let_go(tag_of(finish.id));
-            self.count(finish.op, |counts| counts.requeued += 1);
+            self.count(op, |counts| counts.requeued += 1);
         }
         if let Some(slot) = self.slots.get_mut(tag_of(finish.id) as usize) {
             slot.request = Some(finish.request);

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::ledger::{
-    Arrival, Claim, Ended, Finish, Holder, Ledger, Next, Op, Policies, Process, Refusal, Requeued,
+    Arrival, Claim, Ended, Finish, Holder, Ledger, Unclaimed, Op, Policies, Process, Refusal, Requeued,
     Slot, Wake, Who, Why,
 };
 
@@ -176,9 +176,9 @@ impl Disk {
             .ledger
             .take_begin(worker.index, false, u64::MAX, self.now)
         {
-            Next::Claim(claim) => Some(claim),
-            Next::Nothing => None,
-            Next::TooBig(bytes) => panic!("{bytes} bytes are too many"),
+            Ok(claim) => Some(claim),
+            Err(Unclaimed::Nothing) => None,
+            Err(Unclaimed::TooBig(bytes)) => panic!("{bytes} bytes are too many"),
         }
     }
 
