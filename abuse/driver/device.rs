@@ -482,7 +482,7 @@ impl Device {
         };
         if trace::queue_is_on() {
             if let Some(id) = ledger.next_id(tag) {
-                trace::queue(self.number, id, &request);
+                trace::queue(self.number, id, request.seen());
             }
         }
         ledger.enqueue(tag, &arrival, request, now)

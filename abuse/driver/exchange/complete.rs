@@ -5,7 +5,7 @@
 use super::forward::forward;
 use crate::abi::{self, Done, Exchange};
 use crate::device::{Device, DeviceLedger, CHUNK};
-use crate::ledger::{Ended, Finish, Op, Refusal, Wake};
+use crate::ledger::{Ended, Facts, Finish, Op, Refusal, Wake};
 use crate::sys::few::Few;
 use crate::sys::request::{Request, Status, Together};
 use crate::sys::task::{self, NoBottomHalves};
@@ -21,52 +21,74 @@ const ESTALE: i32 = kernel::bindings::ESTALE as i32;
 
 /// Completes what the call names. Returns how many were completed and how many refused.
 pub(super) fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u32)> {
-    let (mut completed, mut failed) = (0u32, 0u32);
+    let mut failed = 0u32;
     let mut at = call.done;
     let mut left = call.done_count;
     while left > 0 {
+        let first = left == call.done_count;
         let count = (left as usize).min(CHUNK);
-        let entries = match user::read_few::<Done, CHUNK>(at, count) {
-            Ok(entries) => entries,
-            Err(error) if completed == 0 && failed == 0 => return Err(error),
-            // What cannot be read is refused; there is nowhere to say so but in the count.
-            Err(_) => return Ok((completed, failed.saturating_add(left))),
-        };
-        let entries = entries.as_slice();
-        let mut statuses = [0i32; CHUNK];
-        let mut all = complete_chunk(device, entries, &mut statuses);
-        if !all {
-            if statuses.contains(&FORWARD) {
-                forward(device, entries, &mut statuses);
+        let mut entries: Few<Done, CHUNK> = Few::new();
+        if let Err(error) = user::read_few(at, count, &mut entries) {
+            if first {
+                return Err(error);
             }
-            all = complete_missing(device, entries, &mut statuses);
+            // What cannot be read is refused; there is nowhere to say so but in the count.
+            failed = failed.saturating_add(left);
+            break;
+        }
+        let entries = entries.as_slice();
+        let mut refused: Refused = Few::new();
+        if !complete_chunk(device, entries, first, &mut refused) {
+            return Err(device.absence());
+        }
+        if !refused.is_empty() {
+            failed = failed.saturating_add(complete_others(device, at, entries, &refused));
         }
         at = at.wrapping_add(size_of::<Done>().wrapping_mul(count) as u64);
         left = left.saturating_sub(count as u32);
-        if all {
-            completed = completed.wrapping_add(count as u32);
-            continue;
-        }
-        for (index, &status) in statuses.iter().take(count).enumerate() {
-            if status == 0 {
-                completed = completed.wrapping_add(1);
-                continue;
-            }
-            failed = failed.wrapping_add(1);
-            if trace::put_is_on() {
-                let id = entries.get(index).map_or(0, |done| done.id);
-                trace::put_refused(device.number(), id, status);
-            }
-            let back = count.wrapping_sub(index).wrapping_mul(size_of::<Done>());
-            let entry = at.wrapping_sub(back as u64);
-            // A caller that takes this memory away is told by the count alone.
-            let _ = user::write(entry.wrapping_add(STATUS_OFFSET), &status);
+    }
+    Ok((call.done_count.saturating_sub(failed), failed))
+}
+
+/// Sees to the entries that could not be completed at once: forwards those that ask for it, brings in
+/// what was missing, and tells the worker of the others. Returns how many those are.
+#[cold]
+fn complete_others(device: &Arc<Device>, at: u64, entries: &[Done], refused: &Refused) -> u32 {
+    let mut statuses = [0i32; CHUNK];
+    for &(entry, status) in refused.as_slice() {
+        if let Some(place) = statuses.get_mut(usize::from(entry)) {
+            *place = status;
         }
     }
-    Ok((completed, failed))
+    if statuses.contains(&FORWARD) {
+        forward(device, entries, &mut statuses);
+    }
+    let mut failed = 0u32;
+    for (index, (done, status)) in entries.iter().zip(statuses).enumerate() {
+        let status = match status {
+            AGAIN => complete_slowly(device, done),
+            status => status,
+        };
+        if status == 0 {
+            continue;
+        }
+        failed = failed.wrapping_add(1);
+        if trace::put_is_on() {
+            trace::put_refused(device.number(), done.id, status);
+        }
+        let entry = at.wrapping_add(index.wrapping_mul(size_of::<Done>()) as u64);
+        // A caller that takes this memory away is told by the count alone.
+        let _ = user::write(entry.wrapping_add(STATUS_OFFSET), &status);
+    }
+    failed
 }
 
 const STATUS_OFFSET: u64 = core::mem::offset_of!(Done, status) as u64;
+
+/// Entries that were not completed, and why not.
+type Refused = Few<(u8, i32), CHUNK>;
+
+const _: () = assert!(CHUNK <= u8::MAX as usize);
 
 /// A request that is being completed: as which entry, and what becomes of it.
 struct Begun<'a> {
@@ -79,97 +101,138 @@ struct Begun<'a> {
 pub(super) type Leaving = Few<(Ended<Request>, Status), CHUNK>;
 
 /// Completes some entries, under two short holds of the lock; under one if none of them brings data.
-/// Says in `statuses` what became of those that were not completed. Returns whether all of them were.
+/// Says which were not completed. False if there is no disk, which only the `first` hear.
 #[inline(never)] // Its frame must be gone when memory is faulted in.
 fn complete_chunk(
     device: &Arc<Device>,
     entries: &[Done],
-    statuses: &mut [i32; CHUNK],
+    first: bool,
+    refused: &mut Refused,
 ) -> bool {
-    let mut all = true;
-    let mut together = Together::new();
-    let mut leaving: Leaving = Few::new();
-    let mut wake = Wake::default();
+    let mut ending = Ending {
+        together: Together::new(),
+        leaving: Few::new(),
+        // All of them were done when the worker said so.
+        now: task::now(),
+    };
     let mut begun: Few<Begun<'_>, CHUNK> = Few::new();
-    // All of them were done when the worker said so.
-    let now = task::now();
     let mut ledger = device.ledger.lock();
-    let mut filling = begun.filling();
-    for (done, place) in entries.iter().zip(statuses.iter_mut()) {
-        let status = match check(done) {
-            Err(_) if is_forward(done) => FORWARD,
-            Err(error) => error.to_errno(),
-            Ok(()) => match ledger.finish_begin(done.id, false) {
-                Ok(finish) => {
-                    let fate = fate_of(&finish, done);
-                    if fate == Fate::End {
-                        // Nothing can go wrong any more: under this very hold of the lock.
-                        let status = status_of(done.result);
-                        if trace::put_is_on() {
-                            trace::put(device.number(), finish.id, &finish.request, status);
-                        }
-                        let gone = ledger.finish_commit(finish.bare(), status == Status::OK, now);
-                        wake = wake.and(gone.wake);
-                        leave(gone, status, &mut together, &mut leaving);
-                        continue;
-                    }
-                    // There is room for as many as there are entries.
-                    let finish = finish.bare();
-                    filling.push(Begun { finish, done, fate });
-                    continue;
-                }
-                Err(refusal) => refused(refusal),
-            },
-        };
-        all = false;
-        *place = status;
+    if first && !ledger.is_alive() {
+        return false;
     }
-    drop(filling);
+    begin_all(device, &mut ledger, entries, &mut begun, &mut ending, refused);
+    let mut wake = ledger.wake_the_kept();
     drop(ledger);
 
     if !begun.is_empty() {
         if !bring_all(&mut begun) {
-            all = false;
-            wake = wake.and(undo(device, &mut begun, entries, statuses, &mut leaving));
+            let leaving = &mut ending.leaving;
+            wake = wake.and(undo(device, &mut begun, entries, refused, leaving));
         }
         let mut ledger = device.ledger.lock();
         if trace::put_is_on() {
             for Begun { finish, done, .. } in begun.as_slice() {
                 let status = status_of(done.result);
-                trace::put(device.number(), finish.id, &finish.request, status);
+                trace::put(device.number(), finish.id, finish.request.seen(), status);
             }
         }
-        begun.take_each(|_, begun| {
-            // Only what ends well brings data.
-            let status = Status::OK;
-            let gone = ledger.finish_commit(begun.finish, true, now);
-            wake = wake.and(gone.wake);
-            leave(gone, status, &mut together, &mut leaving);
-        });
+        commit_all(&mut ledger, &mut begun, &mut ending);
+        wake = wake.and(ledger.wake_the_kept());
         drop(ledger);
     }
     device.wake(wake);
-    end(device, together, &mut leaving);
-    all
+    end(device, ending.together, &mut ending.leaving);
+    true
+}
+
+/// Requests on their way out.
+struct Ending {
+    together: Together,
+    leaving: Leaving,
+    now: u64,
+}
+
+/// Begins to complete, and ends what needs no data at once.
+#[inline(never)] // As `Terms::claim`.
+fn begin_all<'a>(
+    device: &Device,
+    ledger: &mut DeviceLedger,
+    entries: &'a [Done],
+    begun: &mut Few<Begun<'a>, CHUNK>,
+    ending: &mut Ending,
+    refused: &mut Refused,
+) {
+    let mut filling = begun.filling();
+    for done in entries {
+        let status = match check(done) {
+            Err(_) if is_forward(done) => FORWARD,
+            Err(error) => error.to_errno(),
+            Ok(()) => match ledger.finish_begin(done.id, false) {
+                Ok(finish) => {
+                    let (facts, finish) = (finish.facts, finish.bare());
+                    let fate = fate_of(facts, done);
+                    if fate != Fate::End {
+                        // There is room for as many as there are entries.
+                        filling.push(Begun { finish, done, fate });
+                        continue;
+                    }
+                    // Nothing can go wrong any more: under this very hold of the lock.
+                    let status = status_of(done.result);
+                    if trace::put_is_on() {
+                        let (id, request) = (finish.id, finish.request.seen());
+                        trace::put(device.number(), id, request, status);
+                    }
+                    let gone = ledger.finish_commit(finish, status == Status::OK, ending.now);
+                    leave(gone, status, &mut ending.together, &mut ending.leaving);
+                    continue;
+                }
+                Err(refusal) => self::refused(refusal),
+            },
+        };
+        refuse(entries, done, status, refused);
+    }
+}
+
+#[cold]
+fn refuse(entries: &[Done], done: &Done, status: i32, refused: &mut Refused) {
+    let is = |entry: &Done| core::ptr::eq(entry, done);
+    if let Some(entry) = entries.iter().position(is) {
+        let _ = refused.push((entry as u8, status));
+    }
+}
+
+/// Ends those whose data have been brought.
+#[inline(never)] // As `Terms::claim`.
+fn commit_all(
+    ledger: &mut DeviceLedger,
+    begun: &mut Few<Begun<'_>, CHUNK>,
+    ending: &mut Ending,
+) {
+    begun.take_each(|_, begun| {
+        // Only what ends well brings data.
+        let gone = ledger.finish_commit(begun.finish, true, ending.now);
+        leave(gone, Status::OK, &mut ending.together, &mut ending.leaving);
+    });
 }
 
 /// Brings the data of all that are to have some. Returns whether all of it was there.
-#[inline(always)]
+#[inline(never)] // As `Terms::claim`.
 fn bring_all(begun: &mut Few<Begun<'_>, CHUNK>) -> bool {
     let mut all = true;
     let no_faults = NoFaults::new();
     for begun in begun.as_mut_slice() {
         let request = &begun.finish.request;
-        match begun.fate {
-            Fate::Copy => {
-                if !transfer::from_user(request, begun.done.buffer, &no_faults) {
-                    begun.fate = Fate::Missing;
-                    all = false;
-                }
+        if begun.fate == Fate::Copy {
+            if !transfer::from_user(request, begun.done.buffer, &no_faults) {
+                begun.fate = Fate::Missing;
+                all = false;
             }
+            continue;
+        }
+        match begun.fate {
             Fate::Zero => transfer::zero(request),
             Fate::Missing | Fate::Never => all = false,
-            Fate::End => {}
+            Fate::End | Fate::Copy => {}
         }
     }
     all
@@ -181,7 +244,7 @@ fn undo<'a>(
     device: &Device,
     begun: &mut Few<Begun<'a>, CHUNK>,
     entries: &[Done],
-    statuses: &mut [i32; CHUNK],
+    refused: &mut Refused,
     leaving: &mut Leaving,
 ) -> Wake {
     let mut wake = Wake::default();
@@ -196,37 +259,18 @@ fn undo<'a>(
                 return;
             }
         };
-        for (done, place) in entries.iter().zip(statuses.iter_mut()) {
-            if core::ptr::eq(done, begun.done) {
-                *place = status;
-            }
-        }
+        refuse(entries, begun.done, status, refused);
         match abort(device, &mut ledger, begun.finish) {
             Ok(others) => wake = wake.and(others),
             Err(gone) => {
-                wake = wake.and(gone.wake);
                 let _ = leaving.push((gone, Status::IO_ERROR));
             }
         }
     });
+    wake = wake.and(ledger.wake_the_kept());
     drop(ledger);
     *begun = others;
     wake
-}
-
-/// Tries those again whose data were not there. Returns whether all entries are completed now.
-#[cold]
-fn complete_missing(
-    device: &Arc<Device>,
-    entries: &[Done],
-    statuses: &mut [i32; CHUNK],
-) -> bool {
-    for (done, status) in entries.iter().zip(statuses.iter_mut()) {
-        if *status == AGAIN {
-            *status = complete_slowly(device, done);
-        }
-    }
-    statuses.iter().all(|&status| status == 0)
 }
 
 /// Sees to the end of a request, once the ledger is unlocked.
@@ -243,7 +287,6 @@ pub(super) fn leave(
         id,
         queued_at,
         doomed,
-        wake,
     } = gone;
     let together = if status != Status::OK || doomed || trace::end_is_on() {
         Err(request)
@@ -256,7 +299,6 @@ pub(super) fn leave(
             id,
             queued_at,
             doomed,
-            wake,
         };
         leave_alone(gone, status, leaving);
     }
@@ -291,7 +333,7 @@ fn complete_slowly(device: &Arc<Device>, done: &Done) -> i32 {
             Ok(finish) => finish,
             Err(refusal) => return refused(refusal),
         };
-        let brought = match fate_of(&finish, done) {
+        let brought = match fate_of(finish.facts, done) {
             Fate::Copy => transfer::from_user(&finish.request, done.buffer, &NoFaults::new()),
             // The entry was looked at before, and what it names has not changed.
             _ => false,
@@ -314,7 +356,7 @@ pub(crate) fn finish_one(
     let gone = match status {
         Some(status) => {
             if trace::put_is_on() {
-                trace::put(device.number(), finish.id, &finish.request, status);
+                trace::put(device.number(), finish.id, finish.request.seen(), status);
             }
             let gone = ledger.finish_commit(finish, status == Status::OK, now);
             Ok((gone, status))
@@ -323,17 +365,18 @@ pub(crate) fn finish_one(
             abort(device, &mut ledger, finish).map_or_else(|gone| Ok((gone, Status::IO_ERROR)), Err)
         }
     };
+    let wake = ledger.wake_the_kept();
     drop(ledger);
     match gone {
         Ok((gone, status)) => {
-            device.wake(gone.wake);
+            device.wake(wake);
             let mut leaving: Leaving = Few::new();
             let _ = leaving.push((gone, status));
             end_each(device, &mut leaving, &NoBottomHalves::new());
             true
         }
-        Err(wake) => {
-            device.wake(wake);
+        Err(others) => {
+            device.wake(wake.and(others));
             false
         }
     }
@@ -416,16 +459,21 @@ enum Fate {
 
 /// Only a read that went well brings data.
 #[inline(always)]
-fn fate_of(finish: &Finish<Request>, done: &Done) -> Fate {
-    if finish.facts.op != Op::Read || done.result != abi::OK {
+fn fate_of(asked: Facts, done: &Done) -> Fate {
+    if asked.op != Op::Read || done.result != abi::OK {
         return Fate::End;
     }
-    if done.flags & abi::DONE_ZERO != 0 {
-        return Fate::Zero;
+    if done.flags != 0 || done.length != asked.bytes {
+        return unlikely_fate(done);
     }
-    match done.length == finish.facts.bytes {
-        true => Fate::Copy,
-        false => Fate::Never,
+    Fate::Copy
+}
+
+#[cold]
+fn unlikely_fate(done: &Done) -> Fate {
+    match done.flags & abi::DONE_ZERO {
+        0 => Fate::Never,
+        _ => Fate::Zero,
     }
 }
 

@@ -4,8 +4,8 @@
 
 use super::complete::{end_each, Leaving};
 use crate::abi::{self, Exchange, Take};
-use crate::device::{Device, Woken, CHUNK};
-use crate::ledger::{Claim, Op, Unclaimed, Wake};
+use crate::device::{Device, DeviceLedger, Woken, CHUNK};
+use crate::ledger::{Claim, Op, Unclaimed, Wake, Who};
 use crate::sys::few::Few;
 use crate::sys::request::{Request, Status};
 use crate::sys::task::{self, NoBottomHalves};
@@ -14,9 +14,11 @@ use crate::sys::user::{self, NoFaults};
 use crate::transfer;
 use core::mem::size_of;
 use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::Arc;
 
 /// Where the bytes of requests are placed.
+#[derive(Clone, Copy)]
 struct Arena {
     base: u64,
     /// Half of what can be said is more than there can be, and no sum of it can wrap.
@@ -50,9 +52,12 @@ enum Trouble {
 }
 
 /// Takes up to `take_max` requests, waiting up to `patience` nanoseconds for `take_min`.
+///
+/// `known` is where the ledger keeps the worker that used this file last.
 pub(super) fn take(
     device: &Arc<Device>,
-    holder: u32,
+    who: &Who,
+    known: &Atomic<u32>,
     call: &mut Exchange,
     patience: u64,
 ) -> Result {
@@ -63,19 +68,26 @@ pub(super) fn take(
         bytes: if data { call.arena_bytes.min(most) } else { most },
         used: 0,
     };
-    let mut deadline = match patience {
-        0 => 0,
-        abi::FOREVER => u64::MAX,
-        patience => task::now().saturating_add(patience),
+    let mut wait = match patience {
+        0 => None,
+        abi::FOREVER => Some(u64::MAX),
+        patience => Some(task::now().saturating_add(patience)),
+    };
+    let terms = Terms {
+        data,
+        detached: call.flags & abi::X_DETACHED != 0,
+        holder: known.load(Relaxed),
+    };
+    let mut taker = Taker {
+        device,
+        who,
+        known,
+        terms,
+        is_known: false,
     };
     let mut tries = 0;
     while call.taken < call.take_max {
-        let chunk = Chunk {
-            data,
-            detached: call.flags & abi::X_DETACHED != 0,
-            holder,
-        };
-        let Some((taken, trouble)) = chunk.take(device, call, &mut arena, deadline)? else {
+        let Some((taken, trouble)) = taker.take(call, &mut arena, wait)? else {
             return Ok(());
         };
         if taken > 0 {
@@ -103,7 +115,7 @@ pub(super) fn take(
         }
         if call.taken > 0 {
             // Whatever else is there is taken too, but not waited for.
-            deadline = 0;
+            wait = None;
         }
     }
     Ok(())
@@ -115,117 +127,161 @@ struct Claimed {
     entries: Few<Take, CHUNK>,
     /// Whether there are data to copy.
     writes: bool,
+    /// Whether the next one did not fit.
+    too_big: bool,
 }
 
 type Claims = Few<Claim<Request, ()>, CHUNK>;
 
-/// How a chunk of requests is taken.
-struct Chunk {
+/// How requests are taken.
+#[derive(Clone, Copy)]
+struct Terms {
     data: bool,
     detached: bool,
+    /// Where the ledger keeps the worker.
     holder: u32,
 }
 
-impl Chunk {
-    /// Takes requests, waiting for the first of them until `deadline`. Returns how many, and why no
-    /// more; `None`: there are none.
+impl Terms {
+    /// Claims up to `most` requests that are there.
+    #[inline(never)] // Else what others keep in registers is in its way.
+    fn claim(
+        self,
+        ledger: &mut DeviceLedger,
+        most: usize,
+        arena: &mut Arena,
+        now: u64,
+        claimed: &mut Claimed,
+    ) {
+        let epoch = ledger.epoch();
+        let mut claims = claimed.claims.filling();
+        let mut entries = claimed.entries.filling();
+        let (mut writes, mut places) = (false, *arena);
+        for _ in 0..most {
+            match ledger.take_begin(self.holder, self.detached, places.room(), now) {
+                Ok(claim) => {
+                    let has_data = self.data && claim.told.op.has_data();
+                    let at = match has_data {
+                        true => places.place(claim.told.bytes),
+                        false => 0,
+                    };
+                    writes |= claim.told.op == Op::Write;
+                    // There is room for `most`.
+                    entries.push(describe(&claim, at, epoch));
+                    claims.push(claim.bare());
+                }
+                Err(Unclaimed::TooBig(_)) => {
+                    claimed.too_big = true;
+                    break;
+                }
+                Err(Unclaimed::Nothing) => break,
+            }
+        }
+        claimed.writes = writes && self.data;
+        *arena = places;
+    }
+}
+
+/// Who takes, chunk by chunk.
+struct Taker<'a> {
+    device: &'a Arc<Device>,
+    who: &'a Who,
+    known: &'a Atomic<u32>,
+    terms: Terms,
+    /// Whether `terms.holder` is the worker. It stays so as long as the caller lives and has the
+    /// file open: through this call.
+    is_known: bool,
+}
+
+impl Taker<'_> {
+    /// Takes requests, waiting for the first of them until `wait` if at all. Returns how many, and
+    /// why no more; `None`: there are none.
     #[inline(never)] // As `complete_chunk`.
     fn take(
-        &self,
-        device: &Arc<Device>,
+        &mut self,
         call: &mut Exchange,
         arena: &mut Arena,
-        deadline: u64,
+        wait: Option<u64>,
     ) -> Result<Option<(u32, Option<Trouble>)>> {
         let mut claimed = Claimed {
             claims: Few::new(),
             entries: Few::new(),
             writes: false,
+            too_big: false,
         };
-        let Some((too_big, now)) = self.claim(device, call, arena, deadline, &mut claimed)? else {
+        let now = self.claim(call, arena, wait, &mut claimed)?;
+        if claimed.claims.is_empty() && !claimed.too_big {
             return Ok(None);
-        };
-        let (taken, trouble) = self.deliver(device, call, &mut claimed, now);
-        Ok(Some((
-            taken,
-            trouble.or(too_big.then_some(Trouble::TooBig)),
-        )))
+        }
+        let (taken, trouble) = self.deliver(call, &mut claimed, now);
+        let too_big = claimed.too_big.then_some(Trouble::TooBig);
+        Ok(Some((taken, trouble.or(too_big))))
     }
 
-    /// Claims requests, waiting for them until `deadline`. `None`: there are none. The flag says
-    /// that the one after the last did not fit; with it comes the time.
+    /// Claims requests, waiting for them until `wait` if at all. Returns the time.
     #[inline(always)]
     fn claim(
-        &self,
-        device: &Arc<Device>,
+        &mut self,
         call: &mut Exchange,
         arena: &mut Arena,
-        deadline: u64,
+        mut wait: Option<u64>,
         claimed: &mut Claimed,
-    ) -> Result<Option<(bool, u64)>> {
+    ) -> Result<u64> {
         let most = (call.take_max.saturating_sub(call.taken) as usize).min(CHUNK);
-        let mut wait = deadline != 0;
+        let device = self.device;
         let mut interrupted = false;
         let mut ledger = device.ledger.lock();
         loop {
             if !ledger.is_alive() {
                 return Err(device.absence());
             }
-            let mut too_big = false;
-            let mut now = 0;
-            let min = call.take_min.min(ledger.tags());
-            // Whoever is being stopped or killed leaves to others what it could do nothing with.
-            if !interrupted && (!wait || ledger.is_ready_for(self.holder, min)) {
-                now = task::now();
-                let epoch = ledger.epoch();
-                call.epoch = epoch;
-                let mut claims = claimed.claims.filling();
-                let mut entries = claimed.entries.filling();
-                for _ in 0..most {
-                    match ledger.take_begin(self.holder, self.detached, arena.room(), now) {
-                        Ok(claim) => {
-                            let has_data = self.data && claim.told.op.has_data();
-                            let at = match has_data {
-                                true => arena.place(claim.told.bytes),
-                                false => 0,
-                            };
-                            claimed.writes |= claim.told.op == Op::Write;
-                            // There is room for `most`.
-                            entries.push(describe(&claim, at, epoch));
-                            claims.push(claim.bare());
-                        }
-                        Err(Unclaimed::TooBig(_)) => {
-                            too_big = true;
-                            break;
-                        }
-                        Err(Unclaimed::Nothing) => break,
-                    }
+            if !self.is_known {
+                if !ledger.holder_is(self.terms.holder, self.who) {
+                    drop(ledger);
+                    self.enter()?;
+                    ledger = device.ledger.lock();
+                    continue;
                 }
+                self.is_known = true;
             }
-            let some = !claimed.claims.is_empty();
-            if some || too_big || !wait {
+            let min = call.take_min.min(ledger.tags());
+            let holder = self.terms.holder;
+            let mut now = 0;
+            // Whoever is being stopped or killed leaves to others what it could do nothing with.
+            if !interrupted && (wait.is_none() || ledger.is_ready_for(holder, min)) {
+                now = task::now();
+                self.terms.claim(&mut ledger, most, arena, now, claimed);
+            }
+            let some = !claimed.claims.is_empty() || claimed.too_big;
+            let Some(deadline) = wait.filter(|_| !some) else {
+                call.epoch = ledger.epoch();
+                call.queued = ledger.queued();
                 // What is left may be for others.
                 let wake = ledger.wake();
                 drop(ledger);
                 device.wake(wake);
-                if some || too_big {
-                    return Ok(Some((too_big, now)));
-                }
-                return if interrupted {
-                    Err(ERESTARTNOHAND)
-                } else {
-                    Ok(None)
+                return match interrupted && !some {
+                    true => Err(ERESTARTNOHAND),
+                    false => Ok(now),
                 };
-            }
-            match device.sleep(&mut ledger, self.holder, min, deadline) {
+            };
+            match device.sleep(&mut ledger, holder, min, deadline) {
                 Woken::Look => {}
-                Woken::Late => wait = false,
+                Woken::Late => wait = None,
                 Woken::Signal => {
-                    wait = false;
+                    wait = None;
                     interrupted = true;
                 }
             }
         }
+    }
+
+    /// Finds the worker's place in the ledger, or makes one.
+    #[cold]
+    fn enter(&mut self) -> Result {
+        self.terms.holder = self.device.holder(self.who)?;
+        self.known.store(self.terms.holder, Relaxed);
+        Ok(())
     }
 
     /// Copies claimed requests to the worker and commits them, in order, until one cannot be
@@ -233,27 +289,23 @@ impl Chunk {
     #[inline(always)]
     fn deliver(
         &self,
-        device: &Arc<Device>,
         call: &mut Exchange,
         claimed: &mut Claimed,
         now: u64,
     ) -> (u32, Option<Trouble>) {
+        let device = self.device;
         let mut trouble = None;
         let Claimed {
             claims,
             entries,
             writes,
+            ..
         } = claimed;
         let entries = entries.as_slice();
         let no_faults = NoFaults::new();
         let mut count = entries.len();
-        if *writes && self.data {
-            let both = claims.as_slice().iter().zip(entries);
-            let missing = |(claim, entry): (&Claim<Request, ()>, &Take)| {
-                let writes = entry.op == Op::Write as u16;
-                writes && !transfer::to_user(&claim.request, entry.buffer, &no_faults)
-            };
-            if let Some(index) = both.map(missing).position(|missing| missing) {
+        if *writes {
+            if let Some(index) = copy_writes(claims, entries, &no_faults) {
                 count = index;
                 trouble = entries
                     .get(index)
@@ -273,7 +325,6 @@ impl Chunk {
         if trouble.is_some() {
             give_back(device, claims, count, &mut leaving);
         }
-        let mut wake = Wake::default();
         let mut ledger = device.ledger.lock();
         if trace::get_is_on() {
             for (claim, entry) in claims.as_slice().iter().zip(entries) {
@@ -283,11 +334,14 @@ impl Chunk {
         }
         claims.take_each(|_, claim| {
             if let Some(gone) = ledger.take_commit(claim, now) {
-                wake = wake.and(gone.wake);
                 let _ = leaving.push((gone, Status::IO_ERROR));
             }
         });
         call.queued = ledger.queued();
+        let wake = match leaving.is_empty() {
+            true => Wake::default(),
+            false => ledger.wake_the_kept(),
+        };
         drop(ledger);
         device.wake(wake);
         if !leaving.is_empty() {
@@ -295,6 +349,16 @@ impl Chunk {
         }
         (count as u32, trouble)
     }
+}
+
+/// Copies what is to be written to the worker. Returns the place of the first that did not arrive.
+#[inline(never)]
+fn copy_writes(claims: &Claims, entries: &[Take], no_faults: &NoFaults) -> Option<usize> {
+    let mut both = claims.as_slice().iter().zip(entries);
+    both.position(|(claim, entry)| {
+        let writes = entry.op == Op::Write as u16;
+        writes && !transfer::to_user(&claim.request, entry.buffer, no_faults)
+    })
 }
 
 /// Puts all claims but the first `count` back into the queue.
@@ -309,11 +373,11 @@ fn give_back(device: &Device, claims: &mut Claims, count: usize, leaving: &mut L
         match ledger.take_abort(claim) {
             Ok(others) => wake = wake.and(others),
             Err(gone) => {
-                wake = wake.and(gone.wake);
                 let _ = leaving.push((gone, Status::IO_ERROR));
             }
         }
     }
+    wake = wake.and(ledger.wake_the_kept());
     drop(ledger);
     device.wake(wake);
 }

@@ -381,7 +381,6 @@ impl<P, Q: Process> Ledger<P, Q> {
             id: last,
             queued_at,
             doomed: true,
-            wake: Wake::default(),
         })
     }
 
@@ -488,7 +487,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         })
     }
 
-    /// The worker has it. A doomed request comes back, to be ended with an error.
+    /// The worker has it. A doomed request comes back, to be ended with an error: see [`Ended`].
     #[inline(always)]
     pub(crate) fn take_commit<T>(
         &mut self,
@@ -616,7 +615,6 @@ impl<P, Q: Process> Ledger<P, Q> {
             id: finish.id,
             queued_at,
             doomed: false,
-            wake: self.wake_the_kept(),
         }
     }
 
@@ -683,44 +681,32 @@ impl<P, Q: Process> Ledger<P, Q> {
     /// A request leaves that has to be ended with an error.
     #[inline(always)]
     fn end_doomed(&mut self, id: u64, request: P) -> Ended<P> {
-        let (queued_at, wake) = self.doom(tag_of(id));
         Ended {
             request,
             id,
-            queued_at,
+            queued_at: self.doom(tag_of(id)),
             doomed: true,
-            wake,
         }
     }
 
     #[cold]
-    fn doom(&mut self, index: u32) -> (u64, Wake) {
-        let wake = self.idle(index);
+    fn doom(&mut self, index: u32) -> u64 {
+        self.idle(index);
         let Some(slot) = self.slots.get(index as usize) else {
-            return (0, wake);
+            return 0;
         };
         let (op, queued_at) = (slot.op, slot.queued_at);
         self.count(op, |counts| counts.failed += 1);
-        (queued_at, wake)
+        queued_at
     }
 
     /// The request of a slot has left; its id is history.
-    fn idle(&mut self, index: u32) -> Wake {
+    fn idle(&mut self, index: u32) {
         self.let_go(index);
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.renew();
             slot.state = State::Idle;
         }
-        self.wake_the_kept()
-    }
-
-    /// Whoever was kept from a suspect, or with one, may go on once somebody's hands are emptier.
-    #[inline(always)]
-    fn wake_the_kept(&mut self) -> Wake {
-        if self.policies.max_attempts > 0 {
-            return self.wake();
-        }
-        Wake::default()
     }
 
     /// A Taken request leaves its owner's hands.

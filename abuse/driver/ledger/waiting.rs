@@ -83,6 +83,16 @@ impl<P, Q: Process> Ledger<P, Q> {
         }
     }
 
+    /// Whom to wake because somebody's hands are emptier: said behind the last of the requests that
+    /// have left some. Whoever was kept from a suspect, or with one, may go on then.
+    #[inline(always)]
+    pub(crate) fn wake_the_kept(&mut self) -> Wake {
+        if self.policies.max_attempts > 0 {
+            return self.wake();
+        }
+        Wake::default()
+    }
+
     /// Whether a worker has to wait although requests may be there. From the second death on, a
     /// request is handed out as its worker's only holding, so that the next death says who was
     /// guilty; a process dies with all its files, so that alone means in all of them.

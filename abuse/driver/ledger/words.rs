@@ -200,7 +200,8 @@ pub(crate) enum Unforwarded<E> {
     Unfit(E),
 }
 
-/// A request that has left the ledger.
+/// A request that has left the ledger, and the hands it was in if it was in any: whoever let it go
+/// says [`wake_the_kept`](super::Ledger::wake_the_kept) behind the last.
 #[must_use]
 pub(crate) struct Ended<P> {
     /// To be ended by the caller.
@@ -211,8 +212,6 @@ pub(crate) struct Ended<P> {
     pub(crate) queued_at: u64,
     /// Whether it must be ended with an error, whatever the worker said.
     pub(crate) doomed: bool,
-    /// Somebody may have been waiting for its owner's hands to be empty.
-    pub(crate) wake: Wake,
 }
 
 /// Why a completion changed nothing.

@@ -8,6 +8,7 @@ use super::ffi;
 use super::task::NoBottomHalves;
 use super::user::NoFaults;
 use crate::ledger::Op;
+use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 use kernel::bindings;
@@ -53,6 +54,17 @@ impl Status {
 /// The pointer is a request that was started and has not been ended, and nobody else will end it.
 pub(crate) struct Request(NonNull<bindings::request>);
 
+/// A request that belongs to somebody else.
+pub(crate) struct Seen<'a>(ManuallyDrop<Request>, PhantomData<&'a Request>);
+
+impl core::ops::Deref for Seen<'_> {
+    type Target = Request;
+
+    fn deref(&self) -> &Request {
+        &self.0
+    }
+}
+
 // SAFETY: A request may be worked on and ended from any thread.
 unsafe impl Send for Request {}
 // SAFETY: Shared references only read what does not change while the request is in flight.
@@ -70,6 +82,13 @@ impl Request {
     /// Gives the request back to the block layer without ending it.
     pub(super) fn into_raw(self) -> NonNull<bindings::request> {
         ManuallyDrop::new(self).0
+    }
+
+    /// The request, to be looked at, as a copy: what a reference was taken to has to be in memory.
+    #[inline(always)]
+    pub(crate) fn seen(&self) -> Seen<'_> {
+        // INVARIANT: The copy is no owner, and is gone before `self` is.
+        Seen(ManuallyDrop::new(Request(self.0)), PhantomData)
     }
 
     fn raw(&self) -> &bindings::request {
@@ -231,15 +250,22 @@ impl Drop for Request {
 /// # Invariants
 ///
 /// What is in the batch was started, has not been ended, and is this one's alone.
-pub(crate) struct Together(bindings::io_comp_batch);
+pub(crate) struct Together {
+    batch: bindings::io_comp_batch,
+    /// Those of all of them.
+    flags: u32,
+}
 
 impl Together {
     /// Nobody yet.
     #[inline(always)]
     pub(crate) fn new() -> Self {
-        // SAFETY: An empty batch is all zero.
         // INVARIANT: Nothing is in it.
-        Together(unsafe { core::mem::zeroed() })
+        Together {
+            // SAFETY: An empty batch is all zero.
+            batch: unsafe { core::mem::zeroed() },
+            flags: 0,
+        }
     }
 
     /// Adds a request; it comes back if the block layer wants it to be ended by itself.
@@ -253,10 +279,10 @@ impl Together {
         if flags & FLAG_SCHED_TAGS != 0 || raw.end_io.is_some() {
             return Err(request);
         }
-        self.0.need_ts |= flags & FLAGS_TIMED != 0;
+        self.flags |= flags;
         // INVARIANT: Started and not ended, by the invariant of what is consumed here.
         let request = request.into_raw().as_ptr();
-        let list = &mut self.0.req_list;
+        let list = &mut self.batch.req_list;
         // SAFETY: Nobody else uses the links of a request that was started and is ours.
         unsafe { (*request).__bindgen_anon_1.rq_next = core::ptr::null_mut() };
         if list.tail.is_null() {
@@ -275,16 +301,17 @@ impl Together {
     }
 
     fn end_all(&mut self) {
-        if !self.0.req_list.head.is_null() {
+        if !self.batch.req_list.head.is_null() {
+            self.batch.need_ts = self.flags & FLAGS_TIMED != 0;
             // SAFETY: By the type invariant; this empties the batch.
-            unsafe { bindings::blk_mq_end_request_batch(&mut self.0) };
+            unsafe { bindings::blk_mq_end_request_batch(&mut self.batch) };
         }
     }
 }
 
 impl Drop for Together {
     fn drop(&mut self) {
-        if !self.0.req_list.head.is_null() {
+        if !self.batch.req_list.head.is_null() {
             let _off = NoBottomHalves::new();
             self.end_all();
         }

@@ -58,10 +58,13 @@ fn slice(address: u64, len: usize) -> UserSlice {
     UserSlice::new(UserPtr::from_addr(address as usize), len)
 }
 
-/// Reads `count` values, no more than there is room for. May fault and sleep.
+/// Reads `count` values into an empty list, no more than there is room for. May fault and sleep.
 #[inline(always)]
-pub(crate) fn read_few<T: Plain, const N: usize>(address: u64, count: usize) -> Result<Few<T, N>> {
-    let mut values = Few::new();
+pub(crate) fn read_few<T: Plain, const N: usize>(
+    address: u64,
+    count: usize,
+    values: &mut Few<T, N>,
+) -> Result {
     let room = values.room(count).ok_or(EINVAL)?;
     let len = size_of_val(room);
     // SAFETY: There is so much room; the callee checks the source.
@@ -73,7 +76,7 @@ pub(crate) fn read_few<T: Plain, const N: usize>(address: u64, count: usize) -> 
     }
     // SAFETY: `count` values have been written, and `Plain` ones take any bytes.
     unsafe { values.set_len(count) };
-    Ok(values)
+    Ok(())
 }
 
 /// While it lives, this thread meets no page faults: a copy from or to user memory that is not there

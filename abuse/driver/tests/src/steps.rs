@@ -337,7 +337,8 @@ impl World {
             counts.failed += 1;
         }
         self.gone(ended.request);
-        self.emptier(ended.wake);
+        let wake = self.ledger.wake_the_kept();
+        self.emptier(wake);
     }
 
     pub(crate) fn pop(&mut self) {
