@@ -61,6 +61,11 @@ use kernel::{new_condvar, new_mutex, new_poll_condvar, new_spinlock, new_work};
 /// The ledger of a device.
 pub(crate) type DeviceLedger = Ledger<Request, ProcessRef>;
 
+/// The same, while it is locked. Passed on as it is: behind a plain reference the compiler takes its
+/// fields for its own, and keeps more of them in registers than there are.
+pub(crate) type Locked<'a> =
+    kernel::sync::lock::Guard<'a, DeviceLedger, kernel::sync::lock::spinlock::SpinLockBackend>;
+
 /// Flights that are not used at the moment.
 pub(crate) type Hangar = Few<Grounded<Device>, CHUNK>;
 
@@ -187,7 +192,7 @@ impl Device {
         }
         // A random origin, so that the id of another device's request means nothing here.
         let origin = task::random() >> 24;
-        let ledger = Ledger::new(Store::new(), holders, Store::new(), origin);
+        let ledger = Ledger::new(Store::new(), holders, origin);
         Arc::pin_init(
             pin_init!(Device {
                 runway: SetOnce::new(),
@@ -359,11 +364,7 @@ impl Device {
     /// `min` requests. The caller has just looked, under this very lock.
     pub(crate) fn sleep(
         &self,
-        ledger: &mut kernel::sync::lock::Guard<
-            '_,
-            DeviceLedger,
-            kernel::sync::lock::spinlock::SpinLockBackend,
-        >,
+        ledger: &mut Locked<'_>,
         holder: u32,
         min: u32,
         deadline: u64,

@@ -21,6 +21,7 @@ pub(crate) fn to_user(request: &Request, to: u64, no_faults: &NoFaults) -> bool 
     }
 }
 
+#[cold]
 fn all_to_user(request: &Request, to: u64, no_faults: &NoFaults) -> bool {
     let mut at = to;
     request.segments().all(|segment| {
@@ -39,6 +40,7 @@ pub(crate) fn from_user(request: &Request, from: u64, no_faults: &NoFaults) -> b
     }
 }
 
+#[cold]
 fn all_from_user(request: &Request, from: u64, no_faults: &NoFaults) -> bool {
     let mut at = from;
     request.segments().all(|segment| {

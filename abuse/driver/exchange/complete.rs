@@ -4,7 +4,7 @@
 
 use super::forward::forward;
 use crate::abi::{self, Done, Exchange};
-use crate::device::{Device, DeviceLedger, CHUNK};
+use crate::device::{Device, DeviceLedger, Locked, CHUNK};
 use crate::ledger::{Ended, Facts, Finish, Op, Refusal, Wake};
 use crate::sys::few::Few;
 use crate::sys::request::{Request, Status, Together};
@@ -120,7 +120,14 @@ fn complete_chunk(
     if first && !ledger.is_alive() {
         return false;
     }
-    begin_all(device, &mut ledger, entries, &mut begun, &mut ending, refused);
+    begin_all(
+        device,
+        &mut ledger,
+        entries,
+        &mut begun,
+        &mut ending,
+        refused,
+    );
     let mut wake = ledger.wake_the_kept();
     drop(ledger);
 
@@ -156,7 +163,7 @@ struct Ending {
 #[inline(never)] // As `Terms::claim`.
 fn begin_all<'a>(
     device: &Device,
-    ledger: &mut DeviceLedger,
+    ledger: &mut Locked<'_>,
     entries: &'a [Done],
     begun: &mut Few<Begun<'a>, CHUNK>,
     ending: &mut Ending,
@@ -203,11 +210,7 @@ fn refuse(entries: &[Done], done: &Done, status: i32, refused: &mut Refused) {
 
 /// Ends those whose data have been brought.
 #[inline(never)] // As `Terms::claim`.
-fn commit_all(
-    ledger: &mut DeviceLedger,
-    begun: &mut Few<Begun<'_>, CHUNK>,
-    ending: &mut Ending,
-) {
+fn commit_all(ledger: &mut Locked<'_>, begun: &mut Few<Begun<'_>, CHUNK>, ending: &mut Ending) {
     begun.take_each(|_, begun| {
         // Only what ends well brings data.
         let gone = ledger.finish_commit(begun.finish, true, ending.now);

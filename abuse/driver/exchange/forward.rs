@@ -74,7 +74,12 @@ pub(super) fn forward(device: &Arc<Device>, entries: &[Done], statuses: &mut [i3
             Ok((forward, others)) => {
                 wake = wake.and(others);
                 if trace::put_is_on() {
-                    trace::put(device.number(), forward.id, forward.request.seen(), Status::OK);
+                    trace::put(
+                        device.number(),
+                        forward.id,
+                        forward.request.seen(),
+                        Status::OK,
+                    );
                 }
                 let (op, durable) = (forward.op, write_through || forward.request.fua());
                 let returns = done.flags & abi::DONE_RETURN != 0;

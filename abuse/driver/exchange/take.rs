@@ -4,9 +4,9 @@
 
 use super::complete::{end_each, Leaving};
 use crate::abi::{self, Exchange, Take};
-use crate::device::{Device, DeviceLedger, Woken, CHUNK};
-use crate::ledger::{Claim, Op, Unclaimed, Wake, Who};
-use crate::sys::few::Few;
+use crate::device::{Device, Locked, Woken, CHUNK};
+use crate::ledger::{Claim, Op, Told, Unclaimed, Wake, Who};
+use crate::sys::few::{Few, FillingBoth};
 use crate::sys::request::{Request, Status};
 use crate::sys::task::{self, NoBottomHalves};
 use crate::sys::trace;
@@ -20,25 +20,36 @@ use kernel::sync::Arc;
 /// Where the bytes of requests are placed.
 #[derive(Clone, Copy)]
 struct Arena {
-    base: u64,
-    /// Half of what can be said is more than there can be, and no sum of it can wrap.
-    bytes: u64,
-    used: u64,
+    next: u64,
+    /// What is left, from there.
+    room: u64,
+    /// Of a number of bytes, the part that moves on; nothing if no bytes are placed at all.
+    mask: u64,
 }
 
 impl Arena {
-    #[inline(always)]
-    fn room(&self) -> u64 {
-        self.bytes.saturating_sub(self.used)
+    fn new(call: &Exchange) -> Self {
+        match call.flags & abi::X_NO_DATA {
+            0 => Arena {
+                next: call.arena,
+                room: call.arena_bytes,
+                mask: !u64::from(abi::ARENA_ALIGN - 1),
+            },
+            _ => Arena {
+                next: 0,
+                room: u64::MAX,
+                mask: 0,
+            },
+        }
     }
 
     /// The place of the next `bytes`, for which there is room.
     #[inline(always)]
     fn place(&mut self, bytes: u32) -> u64 {
-        let at = self.base.wrapping_add(self.used);
-        let align = u64::from(abi::ARENA_ALIGN - 1);
-        let end = self.used.wrapping_add(u64::from(bytes));
-        self.used = end.wrapping_add(align) & !align;
+        let step = u64::from(bytes).wrapping_add(u64::from(abi::ARENA_ALIGN - 1)) & self.mask;
+        let at = self.next;
+        self.next = at.wrapping_add(step);
+        self.room = self.room.saturating_sub(step);
         at
     }
 }
@@ -61,20 +72,14 @@ pub(super) fn take(
     call: &mut Exchange,
     patience: u64,
 ) -> Result {
-    let data = call.flags & abi::X_NO_DATA == 0;
-    let most = u64::MAX / 2;
-    let mut arena = Arena {
-        base: call.arena,
-        bytes: if data { call.arena_bytes.min(most) } else { most },
-        used: 0,
-    };
+    let mut arena = Arena::new(call);
     let mut wait = match patience {
         0 => None,
         abi::FOREVER => Some(u64::MAX),
         patience => Some(task::now().saturating_add(patience)),
     };
     let terms = Terms {
-        data,
+        data: call.flags & abi::X_NO_DATA == 0,
         detached: call.flags & abi::X_DETACHED != 0,
         holder: known.load(Relaxed),
     };
@@ -110,7 +115,7 @@ pub(super) fn take(
                     return Err(EAGAIN);
                 }
                 user::fault_in_writable(at, len)?;
-                arena.used = 0;
+                arena = Arena::new(call);
             }
         }
         if call.taken > 0 {
@@ -125,7 +130,7 @@ pub(super) fn take(
 struct Claimed {
     claims: Claims,
     entries: Few<Take, CHUNK>,
-    /// Whether there are data to copy.
+    /// Whether there may be data to copy.
     writes: bool,
     /// Whether the next one did not fit.
     too_big: bool,
@@ -147,28 +152,39 @@ impl Terms {
     #[inline(never)] // Else what others keep in registers is in its way.
     fn claim(
         self,
-        ledger: &mut DeviceLedger,
+        ledger: &mut Locked<'_>,
         most: usize,
         arena: &mut Arena,
         now: u64,
         claimed: &mut Claimed,
     ) {
         let epoch = ledger.epoch();
-        let mut claims = claimed.claims.filling();
-        let mut entries = claimed.entries.filling();
-        let (mut writes, mut places) = (false, *arena);
-        for _ in 0..most {
-            match ledger.take_begin(self.holder, self.detached, places.room(), now) {
+        let mut both = FillingBoth::new(&mut claimed.claims, &mut claimed.entries);
+        let (mut others, mut places) = (false, *arena);
+        while !both.has(most) {
+            match ledger.take_begin(self.holder, self.detached, places.room, now) {
                 Ok(claim) => {
-                    let has_data = self.data && claim.told.op.has_data();
-                    let at = match has_data {
-                        true => places.place(claim.told.bytes),
-                        false => 0,
+                    let (request, told) = (&claim.request, &claim.told);
+                    let mut flags = 0;
+                    if told.op != Op::Read {
+                        others = true;
+                        flags = flags_of(request, told);
+                    }
+                    let entry = Take {
+                        id: claim.id,
+                        sector: request.sector_of(told.op),
+                        buffer: match told.op.has_data() {
+                            true => places.place(told.bytes),
+                            false => 0,
+                        },
+                        age_ns: told.age,
+                        length: told.bytes,
+                        attempt: told.attempt,
+                        epoch,
+                        op: told.op as u16,
+                        flags: flags | u16::from(told.failure) << abi::REQ_FAILED_SHIFT,
                     };
-                    writes |= claim.told.op == Op::Write;
-                    // There is room for `most`.
-                    entries.push(describe(&claim, at, epoch));
-                    claims.push(claim.bare());
+                    both.push(claim.bare(), entry);
                 }
                 Err(Unclaimed::TooBig(_)) => {
                     claimed.too_big = true;
@@ -177,7 +193,7 @@ impl Terms {
                 Err(Unclaimed::Nothing) => break,
             }
         }
-        claimed.writes = writes && self.data;
+        claimed.writes = others && self.data;
         *arena = places;
     }
 }
@@ -382,25 +398,12 @@ fn give_back(device: &Device, claims: &mut Claims, count: usize, leaving: &mut L
     device.wake(wake);
 }
 
-/// What the worker is told of a request.
+/// What the worker is told of a request beside its operation.
 #[inline(always)]
-fn describe(claim: &Claim<Request>, at: u64, epoch: u32) -> Take {
-    let (request, told) = (&claim.request, &claim.told);
-    let flags = match told.op {
+fn flags_of(request: &Request, told: &Told) -> u16 {
+    match told.op {
         Op::Write if request.fua() => abi::REQ_FUA,
         Op::WriteZeroes if request.nounmap() => abi::REQ_NOUNMAP,
         _ => 0,
-    };
-    let failed = u16::from(told.failure) << abi::REQ_FAILED_SHIFT;
-    Take {
-        id: claim.id,
-        sector: request.sector_of(told.op),
-        buffer: at,
-        age_ns: told.age,
-        length: told.bytes,
-        attempt: told.attempt,
-        epoch,
-        op: told.op as u16,
-        flags: flags | failed,
     }
 }

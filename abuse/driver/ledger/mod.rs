@@ -177,8 +177,6 @@ impl<P> Slot<P> {
 pub(crate) struct Ledger<P, Q> {
     slots: Store<Slot<P>>,
     holders: Store<Holder<Q>>,
-    /// Room to sort what is offered again: as long as `slots`.
-    scratch: Store<u32>,
     policies: Policies,
     alive: bool,
     epoch: u32,
@@ -223,17 +221,11 @@ pub(crate) struct Ledger<P, Q> {
 impl<P, Q: Process> Ledger<P, Q> {
     /// A ledger without a disk. Ids begin after `origin`, which should differ between devices so
     /// that an id of one means nothing to another.
-    pub(crate) fn new(
-        slots: Store<Slot<P>>,
-        holders: Store<Holder<Q>>,
-        scratch: Store<u32>,
-        origin: u64,
-    ) -> Self {
+    pub(crate) fn new(slots: Store<Slot<P>>, holders: Store<Holder<Q>>, origin: u64) -> Self {
         let origin = origin & (u64::MAX >> (TAG_BITS + 1));
         Ledger {
             slots,
             holders,
-            scratch,
             policies: Policies::default(),
             alive: false,
             epoch: 0,
@@ -266,14 +258,13 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     // --- Life of the disk -----------------------------------------------------------------------
 
-    /// Begins a disk with as many tags as `slots` has. `scratch` must be as long. Gives back what it
-    /// replaces, to be freed outside any lock.
+    /// Begins a disk with as many tags as `slots` has. Gives back what it replaces, to be freed outside
+    /// any lock.
     pub(crate) fn configure(
         &mut self,
         mut slots: Store<Slot<P>>,
-        scratch: Store<u32>,
         policies: Policies,
-    ) -> (Store<Slot<P>>, Store<u32>) {
+    ) -> Store<Slot<P>> {
         let floor = self.next_floor();
         for (tag, slot) in slots.iter_mut().enumerate() {
             slot.id = id(floor.wrapping_add(1), tag as u32);
@@ -287,7 +278,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.stale = 0;
         self.refused = 0;
         self.v1_cursor = 0;
-        self.retire(slots, scratch)
+        self.retire(slots)
     }
 
     /// The last generation any tag has reached.
@@ -305,18 +296,10 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.fail_all()
     }
 
-    /// Gives the room of a disk that has ended back, to be freed outside any lock; `slots` and
-    /// `scratch` are empty.
-    pub(crate) fn retire(
-        &mut self,
-        slots: Store<Slot<P>>,
-        scratch: Store<u32>,
-    ) -> (Store<Slot<P>>, Store<u32>) {
+    /// Gives the room of a disk that has ended back, to be freed outside any lock; `slots` is empty.
+    pub(crate) fn retire(&mut self, slots: Store<Slot<P>>) -> Store<Slot<P>> {
         self.floor = self.next_floor();
-        (
-            core::mem::replace(&mut self.slots, slots),
-            core::mem::replace(&mut self.scratch, scratch),
-        )
+        core::mem::replace(&mut self.slots, slots)
     }
 
     /// Condemns everything pending. The disk lives on.
@@ -489,11 +472,7 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// The worker has it. A doomed request comes back, to be ended with an error: see [`Ended`].
     #[inline(always)]
-    pub(crate) fn take_commit<T>(
-        &mut self,
-        claim: Claim<P, T>,
-        now: u64,
-    ) -> Option<Ended<P>> {
+    pub(crate) fn take_commit<T>(&mut self, claim: Claim<P, T>, now: u64) -> Option<Ended<P>> {
         self.busy = self.busy.wrapping_sub(1);
         let slot = self.slots.get_mut(tag_of(claim.id) as usize);
         let Some(slot) = slot.filter(|slot| !slot.past.doomed) else {

@@ -69,7 +69,7 @@ pub(crate) fn read_few<T: Plain, const N: usize>(
     let len = size_of_val(room);
     // SAFETY: There is so much room; the callee checks the source.
     let left = unsafe {
-        bindings::_copy_from_user(room.as_mut_ptr().cast(), address as *const _, len as _)
+        bindings::_copy_from_user(room.as_mut_ptr().cast(), address as *const _, len)
     };
     if left > 0 {
         return Err(EFAULT);
@@ -108,7 +108,7 @@ fn read_into<T: Plain>(address: u64, value: &mut T) -> bool {
     // SAFETY: There is so much room, and `Plain` values take any bytes; the callee checks the source.
     // The object is not looked for in the stack: its size is known here, as `copy_from_user` has it.
     let left = unsafe {
-        bindings::_copy_from_user(value.cast(), address as *const _, size_of::<T>() as _)
+        bindings::_copy_from_user(value.cast(), address as *const _, size_of::<T>())
     };
     left == 0
 }
@@ -116,7 +116,9 @@ fn read_into<T: Plain>(address: u64, value: &mut T) -> bool {
 /// Reads a value. May fault and sleep.
 pub(crate) fn read<T: Plain>(address: u64) -> Result<T> {
     let mut value = T::default();
-    read_into(address, &mut value).then_some(value).ok_or(EFAULT)
+    read_into(address, &mut value)
+        .then_some(value)
+        .ok_or(EFAULT)
 }
 
 /// Writes a value. May fault and sleep.
@@ -125,9 +127,8 @@ pub(crate) fn write<T: Plain>(address: u64, value: &T) -> Result {
     let value: *const T = value;
     // SAFETY: The source is valid, and `Plain` values have no padding; the callee checks the
     // destination. As for the rest, see `read_into`.
-    let left = unsafe {
-        bindings::_copy_to_user(address as *mut _, value.cast(), size_of::<T>() as _)
-    };
+    let left =
+        unsafe { bindings::_copy_to_user(address as *mut _, value.cast(), size_of::<T>()) };
     match left {
         0 => Ok(()),
         _ => Err(EFAULT),
@@ -168,7 +169,9 @@ pub(crate) fn read_sized<T: Plain>(address: u64) -> Result<T> {
 pub(crate) fn read_sized_into<T: Plain>(address: u64, value: &mut T) -> Result {
     // As a rule it is of the known size: it is read at once.
     let whole = read_into(address, value);
-    let size = bytes_of(value).first_chunk().map(|size| u32::from_ne_bytes(*size));
+    let size = bytes_of(value)
+        .first_chunk()
+        .map(|size| u32::from_ne_bytes(*size));
     if !whole || size != Some(size_of::<T>() as u32) {
         check_size(address, size_of::<T>(), whole)?;
     }
@@ -219,7 +222,7 @@ pub(crate) fn write_nofault<T: Plain>(address: u64, values: &[T], _no_faults: &N
         bindings::_copy_to_user(
             address as *mut _,
             values.as_ptr().cast(),
-            size_of_val(values) as _,
+            size_of_val(values),
         )
     };
     left == 0

@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::ledger::{
-    Arrival, Claim, Ended, Finish, Holder, Ledger, Unclaimed, Op, Policies, Process, Refusal, Requeued,
-    Slot, Wake, Who, Why,
+    Arrival, Claim, Ended, Finish, Holder, Ledger, Op, Policies, Process, Refusal, Requeued, Slot,
+    Unclaimed, Wake, Who, Why,
 };
 
 /// A request: its number, which cannot be copied, so that nobody can end it twice.
@@ -87,7 +87,7 @@ impl Disk {
     /// A device that has never been set up.
     pub(crate) fn blank() -> Self {
         Disk {
-            ledger: Ledger::new(Vec::new(), vacant(8), Vec::new(), ORIGIN),
+            ledger: Ledger::new(Vec::new(), vacant(8), ORIGIN),
             now: 0,
             serial: 0,
         }
@@ -108,9 +108,7 @@ impl Disk {
 
     /// Sets up again.
     pub(crate) fn configure(&mut self, depth: usize, policies: Policies) {
-        let (old, _) = self
-            .ledger
-            .configure(slots(depth), vec![0; depth], policies);
+        let old = self.ledger.configure(slots(depth), policies);
         drop(old);
     }
 

@@ -111,7 +111,10 @@ fn what_failed_is_offered_again_in_its_place_with_a_new_id_and_the_reason() {
     assert!(wake.is_ok_and(|wake| wake.pollers));
     assert_eq!(disk.refusal(id), Some(Refusal::Stale));
     let claim = disk.begin(&worker).expect("it is offered again");
-    assert_eq!((claim.request.0, claim.told.failure, claim.told.attempt), (0, 2, 0));
+    assert_eq!(
+        (claim.request.0, claim.told.failure, claim.told.attempt),
+        (0, 2, 0)
+    );
     assert!(claim.id > id);
     let (id, age) = (claim.id, claim.told.age);
     assert_eq!(age, 9, "it has been waiting since it came");

@@ -225,7 +225,10 @@ fn the_patient_are_not_woken_on_account_of_one_who_was_kept_once() {
     assert!(disk.sleep(&idle, 3));
     let _ = disk.arrive(2, Op::Write);
     assert!(disk.put(suspect).is_ok());
-    assert!(!disk.ledger.wake_the_kept().patient, "one request is not three");
+    assert!(
+        !disk.ledger.wake_the_kept().patient,
+        "one request is not three"
+    );
 }
 
 #[test]

@@ -239,7 +239,10 @@ fn a_death_is_the_owners_whoever_closes_its_file() {
         }
         assert_eq!(disk.ledger.close(1, true, closer, 0, |_| ()).requeued, 1);
         let claim = disk.begin(&other).expect("it is offered again");
-        assert_eq!(claim.told.attempt, counted, "dead: {dies}, closed by {closer:?}");
+        assert_eq!(
+            claim.told.attempt, counted,
+            "dead: {dies}, closed by {closer:?}"
+        );
         assert!(disk.ledger.take_commit(claim, 0).is_none());
     }
 }

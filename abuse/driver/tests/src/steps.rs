@@ -1,7 +1,9 @@
 //! Each of the things that can happen in a [`World`], done to the ledger and to the model.
 
 use crate::fixture::{vacant, Life, Request};
-use crate::ledger::{Again, Arrival, Claim, Ended, Held, Unclaimed, Op, Unforwarded, Wake, Who, Why};
+use crate::ledger::{
+    Again, Arrival, Claim, Ended, Held, Op, Unclaimed, Unforwarded, Wake, Who, Why,
+};
 use crate::model::{Entry, Hands, Seat, Stage, Take};
 use crate::world::{At, World};
 
@@ -195,7 +197,10 @@ impl World {
                 let tag = expected.expect("the model would refuse");
                 let entry = self.model.entries.get_mut(&tag).expect("the model has it");
                 assert_eq!((finish.id, finish.request.0), (id, entry.serial));
-                assert_eq!((finish.facts.op, finish.facts.bytes), (entry.op, entry.bytes));
+                assert_eq!(
+                    (finish.facts.op, finish.facts.bytes),
+                    (entry.op, entry.bytes)
+                );
                 entry.recalled = false;
                 entry.stage = Stage::Finishing(entry.hands());
                 self.threads[thread].at = At::Finishing(finish, tag);
