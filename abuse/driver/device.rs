@@ -70,7 +70,7 @@ pub(crate) type Locked<'a> =
 pub(crate) type Hangar = Few<Grounded<Device>, CHUNK>;
 
 /// Requests that are handled between two looks at the ledger.
-pub(crate) const CHUNK: usize = 16;
+pub(crate) const CHUNK: usize = 32;
 
 /// What there is of a device.
 enum Life {

@@ -475,7 +475,7 @@ impl<P, Q: Process> Ledger<P, Q> {
     pub(crate) fn take_commit<T>(&mut self, claim: Claim<P, T>, now: u64) -> Option<Ended<P>> {
         self.busy = self.busy.wrapping_sub(1);
         let slot = self.slots.get_mut(tag_of(claim.id) as usize);
-        let Some(slot) = slot.filter(|slot| !slot.past.doomed) else {
+        let Some(slot) = slot.filter(|slot| !slot.past.doomed && slot.request.is_none()) else {
             return Some(self.end_doomed(claim.id, claim.request));
         };
         slot.request = Some(claim.request);

@@ -23,6 +23,9 @@ extern "C" {
         from: *const c_void,
         len: c_uint,
     ) -> bool;
+    /// Whether a struct of `len` bytes, a multiple of 8 and less than a page, can be written; what is
+    /// written to find out is what is there.
+    pub(super) fn abuse_is_writable(to: *mut c_void, from: *const c_void, len: c_uint) -> bool;
     pub(super) fn abuse_pagefault_disable();
     pub(super) fn abuse_pagefault_enable();
     pub(super) fn abuse_page_zero(page: *mut bindings::page, offset: c_uint, len: c_uint);

@@ -66,6 +66,17 @@ static_assert(FALLOC_FL_PUNCH_HOLE == 0x2);
 static_assert(FALLOC_FL_ZERO_RANGE == 0x10);
 static_assert(EIOCBQUEUED == 529);
 
+/*
+ * Whether a struct that was just read from @to can be written back: its first and its last word are,
+ * so that both pages are seen that it may lie on.
+ */
+bool abuse_is_writable(u64 __user *to, const u64 *from, unsigned int len)
+{
+	unsigned int last = len / sizeof(u64) - 1;
+
+	return !put_user(from[0], to) && !put_user(from[last], to + last);
+}
+
 void abuse_pagefault_disable(void)
 {
 	pagefault_disable();

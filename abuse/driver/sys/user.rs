@@ -68,9 +68,8 @@ pub(crate) fn read_few<T: Plain, const N: usize>(
     let room = values.room(count).ok_or(EINVAL)?;
     let len = size_of_val(room);
     // SAFETY: There is so much room; the callee checks the source.
-    let left = unsafe {
-        bindings::_copy_from_user(room.as_mut_ptr().cast(), address as *const _, len)
-    };
+    let left =
+        unsafe { bindings::_copy_from_user(room.as_mut_ptr().cast(), address as *const _, len) };
     if left > 0 {
         return Err(EFAULT);
     }
@@ -107,9 +106,8 @@ fn read_into<T: Plain>(address: u64, value: &mut T) -> bool {
     let value: *mut T = value;
     // SAFETY: There is so much room, and `Plain` values take any bytes; the callee checks the source.
     // The object is not looked for in the stack: its size is known here, as `copy_from_user` has it.
-    let left = unsafe {
-        bindings::_copy_from_user(value.cast(), address as *const _, size_of::<T>())
-    };
+    let left =
+        unsafe { bindings::_copy_from_user(value.cast(), address as *const _, size_of::<T>()) };
     left == 0
 }
 
@@ -127,8 +125,7 @@ pub(crate) fn write<T: Plain>(address: u64, value: &T) -> Result {
     let value: *const T = value;
     // SAFETY: The source is valid, and `Plain` values have no padding; the callee checks the
     // destination. As for the rest, see `read_into`.
-    let left =
-        unsafe { bindings::_copy_to_user(address as *mut _, value.cast(), size_of::<T>()) };
+    let left = unsafe { bindings::_copy_to_user(address as *mut _, value.cast(), size_of::<T>()) };
     match left {
         0 => Ok(()),
         _ => Err(EFAULT),
@@ -167,6 +164,7 @@ pub(crate) fn read_sized<T: Plain>(address: u64) -> Result<T> {
 /// As [`read_sized`], in its place.
 #[inline(always)]
 pub(crate) fn read_sized_into<T: Plain>(address: u64, value: &mut T) -> Result {
+    const { assert!(size_of::<T>() % 8 == 0 && size_of::<T>() > 0) };
     // As a rule it is of the known size: it is read at once.
     let whole = read_into(address, value);
     let size = bytes_of(value)
@@ -175,7 +173,13 @@ pub(crate) fn read_sized_into<T: Plain>(address: u64, value: &mut T) -> Result {
     if !whole || size != Some(size_of::<T>() as u32) {
         check_size(address, size_of::<T>(), whole)?;
     }
-    write(address, value)
+    let value: *const T = value;
+    // SAFETY: The source is valid, and of whole words. The callee checks the destination.
+    match unsafe { ffi::abuse_is_writable(address as *mut _, value.cast(), size_of::<T>() as u32) }
+    {
+        true => Ok(()),
+        false => Err(EFAULT),
+    }
 }
 
 /// What is wrong with the size of a struct, if anything is. A shorter one may end where memory does,
