@@ -464,6 +464,17 @@ impl Device {
         if op.changes_data() && self.read_only.load(Relaxed) != 0 {
             return Err(request);
         }
+        // The block layer has just looked at the clock, as a rule.
+        let now = match request.made_at() {
+            0 => task::now(),
+            made_at => made_at,
+        };
+        if trace::queue_is_on() {
+            if let Some(id) = ledger.next_id(tag) {
+                trace::queue(self.number, id, request.seen());
+            }
+        }
+        // Behind the last call: what is known before one has to be kept over it.
         let durable = request.fua();
         let v1 = match op {
             crate::ledger::Op::Read | crate::ledger::Op::Write => !durable,
@@ -476,16 +487,6 @@ impl Device {
             durable,
             v1,
         };
-        // The block layer has just looked at the clock, as a rule.
-        let now = match request.made_at() {
-            0 => task::now(),
-            made_at => made_at,
-        };
-        if trace::queue_is_on() {
-            if let Some(id) = ledger.next_id(tag) {
-                trace::queue(self.number, id, request.seen());
-            }
-        }
         ledger.enqueue(tag, &arrival, request, now)
     }
 }
