@@ -328,6 +328,21 @@ fn an_order_to_give_back_does_not_outlive_the_completion_it_met() {
 }
 
 #[test]
+fn an_order_to_give_back_does_not_outlive_what_it_led_to() {
+    let mut disk = Disk::new(1);
+    let (worker, other) = (disk.worker(1), disk.worker(2));
+    let _ = disk.arrive(0, Op::Read);
+    let id = disk.take(&worker);
+    let finish = disk.finish(id);
+    let _ = disk.requeue(Why::Forced);
+    assert!(disk.ledger.finish_abort(finish).is_ok());
+    let id = disk.take(&other);
+    let finish = disk.finish(id);
+    assert!(disk.ledger.finish_abort(finish).is_ok());
+    assert_eq!(disk.refusal(id), None, "it was given back already");
+}
+
+#[test]
 fn a_lease_that_is_over_takes_back_what_somebody_may_ask_for_and_says_nothing() {
     let mut disk = Disk::new(4);
     let (living, dead) = (disk.worker(1), disk.worker(2));

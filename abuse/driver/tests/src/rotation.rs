@@ -139,6 +139,22 @@ fn a_queued_request_whose_put_faults_stays_queued_and_wakes() {
 }
 
 #[test]
+fn after_a_put_by_v1_that_faults_a_request_is_as_any_other() {
+    let mut disk = Disk::new(4);
+    let worker = disk.worker(1);
+    let _ = disk.arrive(0, Op::Read);
+    let id = disk.ledger.v1_next(|id, _| id).expect("it is queued");
+    let finish = disk.ledger.finish_begin(id, true).expect("v1 never claims");
+    assert!(disk.ledger.finish_abort(finish).is_ok());
+    let id = disk.take(&worker);
+    assert_eq!(disk.refusal(id), None);
+    assert_eq!(disk.refusal(id), None, "it stays with its owner");
+    disk.now = 7;
+    assert!(disk.put(id).is_ok());
+    assert_eq!(disk.ledger.counts()[0].service, 7, "who held it");
+}
+
+#[test]
 fn v1_may_put_what_a_worker_took() {
     let mut disk = Disk::new(4);
     let worker = disk.worker(1);
