@@ -161,7 +161,9 @@ impl Control {
             process: task::current_key(),
         };
         exchange(&self.device, &who, &self.holder, &mut call)?;
-        user::write(argument, &call)
+        // The counts and what comes behind them is what the caller gets to see.
+        const ANSWER: usize = core::mem::offset_of!(abi::Exchange, done_count);
+        user::write_from::<_, ANSWER>(argument, &call)
     }
 
     fn requeue(&self, argument: u64) -> Result {

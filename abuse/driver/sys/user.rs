@@ -132,6 +132,20 @@ pub(crate) fn write<T: Plain>(address: u64, value: &T) -> Result {
     }
 }
 
+/// Writes a value from byte `FROM` on: what is before it has not changed. May fault and sleep.
+#[inline(always)]
+pub(crate) fn write_from<T: Plain, const FROM: usize>(address: u64, value: &T) -> Result {
+    const { assert!(FROM < size_of::<T>()) };
+    let rest = core::ptr::from_ref(value).cast::<u8>().wrapping_add(FROM);
+    let to = address.wrapping_add(FROM as u64);
+    // SAFETY: So many bytes of the value are behind `FROM`; as for the rest, see `write`.
+    let left = unsafe { bindings::_copy_to_user(to as *mut _, rest.cast(), size_of::<T>() - FROM) };
+    match left {
+        0 => Ok(()),
+        _ => Err(EFAULT),
+    }
+}
+
 /// Writes the first `len` bytes of a value. May fault and sleep.
 pub(crate) fn write_start<T: Plain>(address: u64, value: &T, len: usize) -> Result {
     let value = bytes(core::slice::from_ref(value))
