@@ -43,6 +43,7 @@ use crate::sys::disk::{Disk, Queue};
 use crate::sys::few::Few;
 use crate::sys::flight::Grounded;
 use crate::sys::request::{Request, Status};
+use crate::sys::sleepers::Sleepers;
 use crate::sys::task::{self, NoBottomHalves, ProcessRef};
 use crate::sys::trace;
 use crate::sys::work::{ModuleRef, WorkQueue};
@@ -51,6 +52,8 @@ use kernel::fs::File;
 use kernel::impl_has_work;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::lock::spinlock::SpinLockBackend;
+use kernel::sync::lock::Guard;
 use kernel::sync::poll::{PollCondVar, PollTable};
 use kernel::sync::{Arc, CondVar, CondVarTimeoutResult, Mutex, SetOnce, SpinLock};
 use kernel::time::delay::fsleep;
@@ -61,10 +64,9 @@ use kernel::{new_condvar, new_mutex, new_poll_condvar, new_spinlock, new_work};
 /// The ledger of a device.
 pub(crate) type DeviceLedger = Ledger<Request, ProcessRef>;
 
-/// The same, while it is locked. Passed on as it is: behind a plain reference the compiler takes its
-/// fields for its own, and keeps more of them in registers than there are.
-pub(crate) type Locked<'a> =
-    kernel::sync::lock::Guard<'a, DeviceLedger, kernel::sync::lock::spinlock::SpinLockBackend>;
+/// The ledger, locked. Passed on as it is: behind a plain reference the compiler takes its fields for its
+/// own, and keeps more of them in registers than there are.
+pub(crate) type LockedLedger<'a> = Guard<'a, DeviceLedger, SpinLockBackend>;
 
 /// Flights that are not used at the moment.
 pub(crate) type Hangar = Few<Grounded<Device>, CHUNK>;
@@ -113,7 +115,7 @@ pub(crate) struct Device {
     pub(crate) ledger: SpinLock<DeviceLedger>,
     /// Workers that want any request; woken one at a time.
     #[pin]
-    workers: CondVar,
+    workers: Sleepers,
     /// Workers that want several; woken together.
     #[pin]
     patient: CondVar,
@@ -204,7 +206,7 @@ impl Device {
                 gone: Atomic::new(0),
                 node <- new_mutex!(None),
                 ledger <- new_spinlock!(ledger),
-                workers <- new_condvar!(),
+                workers <- Sleepers::new(),
                 patient <- new_condvar!(),
                 pollers <- new_poll_condvar!(),
                 life <- new_mutex!(Life::Empty),
@@ -249,7 +251,7 @@ impl Device {
     /// Wakes whom the ledger names.
     pub(crate) fn wake(&self, wake: Wake) {
         if wake.one {
-            self.workers.notify_one();
+            self.workers.wake_one();
         }
         if wake.patient {
             self.patient.notify_all();
@@ -361,35 +363,42 @@ impl Device {
     }
 
     /// Sleeps, without the ledger, until the ledger may have something for a worker that wants
-    /// `min` requests. The caller has just looked, under this very lock.
-    pub(crate) fn sleep(
-        &self,
-        ledger: &mut Locked<'_>,
+    /// `min` requests. The caller has just looked, under this very lock. Before it sleeps it looks
+    /// `spin` times whether there is something now.
+    pub(crate) fn sleep<'a>(
+        &'a self,
+        mut ledger: LockedLedger<'a>,
         holder: u32,
         min: u32,
+        spin: u32,
         deadline: u64,
-    ) -> Woken {
+    ) -> (LockedLedger<'a>, Woken) {
         let Some(left) = jiffies_left(deadline) else {
-            return Woken::Late;
+            return (ledger, Woken::Late);
         };
         // What this worker leaves behind may be for others.
         let wake = ledger.wake();
         self.wake(wake);
         let patient = ledger.sleep(holder, min);
-        let queue = if patient {
-            &self.patient
+        let woken = if patient {
+            let woken = self.patient.wait_interruptible_timeout(&mut ledger, left);
+            ledger.rise(patient);
+            woken
         } else {
-            &self.workers
+            let left = || jiffies_left(deadline);
+            let woken = self.workers.sleep(|| drop(ledger), spin, left);
+            ledger = self.ledger.lock();
+            ledger.rise(patient);
+            woken
         };
-        let woken = queue.wait_interruptible_timeout(ledger, left);
-        ledger.rise(patient);
-        match woken {
+        let woken = match woken {
             CondVarTimeoutResult::Signal { .. } => Woken::Signal,
             // Very long waits come in pieces.
             CondVarTimeoutResult::Timeout if jiffies_left(deadline).is_some() => Woken::Look,
             CondVarTimeoutResult::Timeout => Woken::Late,
             CondVarTimeoutResult::Woken { .. } => Woken::Look,
-        }
+        };
+        (ledger, woken)
     }
 
     /// What poll says.

@@ -37,7 +37,7 @@ pub(crate) fn exchange(
     call: &mut Exchange,
 ) -> Result {
     let flags = abi::X_DETACHED | abi::X_NO_DATA;
-    if call.flags & !flags != 0 || call.reserved != 0 {
+    if call.flags & !flags != 0 || call.spin > abi::MAX_SPIN {
         return Err(EINVAL);
     }
     if call.done_count > MOST || call.take_max > MOST || call.take_min > call.take_max.max(1) {

@@ -124,6 +124,8 @@ pub const MAX_BYTES: u32 = 16 << 20;
 pub const MAX_SEGMENTS: u32 = 256;
 /// Most places one request is forwarded to.
 pub const MAX_EXTENTS: u32 = 256;
+/// Most looks before an EXCHANGE sleeps.
+pub const MAX_SPIN: u32 = 1_000_000;
 /// Each taken request's buffer starts at a multiple of this from the arena.
 pub const ARENA_ALIGN: u32 = 4096;
 /// [`Exchange::timeout_ns`], [`Reset::timeout_ns`]: wait for ever.
@@ -275,8 +277,8 @@ pub struct Exchange {
     pub queued: u32,
     /// Out: epoch of the device.
     pub epoch: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Look so often for requests before sleeping; at most [`MAX_SPIN`].
+    pub spin: u32,
 }
 
 /// [`Setup::features`]: the disk refuses writes.

@@ -104,6 +104,7 @@ enum {
 #define ABUSE_MAX_BYTES		(16u << 20)	/* bytes of one request */
 #define ABUSE_MAX_SEGMENTS	256	/* pieces of one request */
 #define ABUSE_MAX_EXTENTS	256	/* places one request is forwarded to */
+#define ABUSE_MAX_SPIN		1000000	/* looks before an EXCHANGE sleeps */
 /* Each taken request's buffer starts at a multiple of this from the arena. */
 #define ABUSE_ARENA_ALIGN	4096
 /* abuse_exchange.timeout_ns: wait for ever. */
@@ -213,7 +214,7 @@ struct abuse_exchange {
 	__u32	taken;		/* out: entries of take[] that were filled */
 	__u32	queued;		/* out: requests still unclaimed */
 	__u32	epoch;		/* out */
-	__u32	reserved;
+	__u32	spin;		/* in: look so often for requests before sleeping; at most ABUSE_MAX_SPIN */
 };
 
 /* abuse_setup.features: what the disk is. A cleared struct is the safe default. */

@@ -81,7 +81,7 @@ impl Device {
                 this.ledger.lock().kill();
                 // A worker may have come to a disk that never was.
                 this.wake(Wake::everybody());
-                this.workers.notify_all();
+                this.workers.wake_all();
                 this.end_condemned();
                 this.retire();
                 Err(error)
@@ -177,7 +177,7 @@ impl Device {
         drop(life);
         this.settled.notify_all();
         this.wake(Wake::everybody());
-        this.workers.notify_all();
+        this.workers.wake_all();
         this.end_condemned();
         let _ = this
             .work

@@ -4,7 +4,7 @@
 
 use super::forward::forward;
 use crate::abi::{self, Done, Exchange};
-use crate::device::{Device, DeviceLedger, Locked, CHUNK};
+use crate::device::{Device, DeviceLedger, LockedLedger, CHUNK};
 use crate::ledger::{Ended, Facts, Finish, Op, Refusal, Wake};
 use crate::sys::few::Few;
 use crate::sys::request::{Request, Status, Together};
@@ -163,7 +163,7 @@ struct Ending {
 #[inline(never)] // As `Terms::claim`.
 fn begin_all<'a>(
     device: &Device,
-    ledger: &mut Locked<'_>,
+    ledger: &mut LockedLedger<'_>,
     entries: &'a [Done],
     begun: &mut Few<Begun<'a>, CHUNK>,
     ending: &mut Ending,
@@ -210,7 +210,11 @@ fn refuse(entries: &[Done], done: &Done, status: i32, refused: &mut Refused) {
 
 /// Ends those whose data have been brought.
 #[inline(never)] // As `Terms::claim`.
-fn commit_all(ledger: &mut Locked<'_>, begun: &mut Few<Begun<'_>, CHUNK>, ending: &mut Ending) {
+fn commit_all(
+    ledger: &mut LockedLedger<'_>,
+    begun: &mut Few<Begun<'_>, CHUNK>,
+    ending: &mut Ending,
+) {
     begun.take_each(|_, begun| {
         // Only what ends well brings data.
         let gone = ledger.finish_commit(begun.finish, true, ending.now);

@@ -4,7 +4,7 @@
 
 use super::complete::{end_each, Leaving};
 use crate::abi::{self, Exchange, Take};
-use crate::device::{Device, Locked, Woken, CHUNK};
+use crate::device::{Device, LockedLedger, Woken, CHUNK};
 use crate::ledger::{Claim, Op, Told, Unclaimed, Wake, Who};
 use crate::sys::few::{Few, FillingBoth};
 use crate::sys::request::{Request, Status};
@@ -152,7 +152,7 @@ impl Terms {
     #[inline(never)] // Else what others keep in registers is in its way.
     fn claim(
         self,
-        ledger: &mut Locked<'_>,
+        ledger: &mut LockedLedger<'_>,
         most: usize,
         arena: &mut Arena,
         now: u64,
@@ -281,7 +281,9 @@ impl Taker<'_> {
                     false => Ok(now),
                 };
             };
-            match device.sleep(&mut ledger, holder, min, deadline) {
+            let woken;
+            (ledger, woken) = device.sleep(ledger, holder, min, call.spin, deadline);
+            match woken {
                 Woken::Look => {}
                 Woken::Late => wait = None,
                 Woken::Signal => {

@@ -34,6 +34,9 @@ extern "C" {
     pub(super) fn abuse_current_token() -> u64;
     pub(super) fn abuse_process_is_alive(pid: *mut bindings::pid) -> bool;
     pub(super) fn abuse_current_is_dying() -> bool;
+    pub(super) fn abuse_sleep_begin();
+    pub(super) fn abuse_sleep_end();
+    pub(super) fn abuse_should_stop_spinning() -> bool;
     pub(super) fn abuse_bh_disable();
     pub(super) fn abuse_bh_enable();
     pub(super) fn abuse_noio_save() -> c_uint;

@@ -166,6 +166,23 @@ bool abuse_current_is_dying(void)
 	return current->flags & PF_EXITING;
 }
 
+/* From here on the calling thread is not run any more once it calls the scheduler, until it is woken. */
+void abuse_sleep_begin(void)
+{
+	set_current_state(TASK_INTERRUPTIBLE);
+}
+
+void abuse_sleep_end(void)
+{
+	__set_current_state(TASK_RUNNING);
+}
+
+/* Whether the calling thread has something better to do than to look whether it has something to do. */
+bool abuse_should_stop_spinning(void)
+{
+	return need_resched() || signal_pending(current);
+}
+
 void abuse_bh_disable(void)
 {
 	local_bh_disable();

@@ -11,6 +11,7 @@ pub(crate) mod few;
 pub(crate) mod ffi;
 pub(crate) mod flight;
 pub(crate) mod request;
+pub(crate) mod sleepers;
 pub(crate) mod task;
 pub(crate) mod trace;
 pub(crate) mod user;

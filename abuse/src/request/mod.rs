@@ -196,6 +196,7 @@ impl Device {
                 owner: options.owner,
                 take_min: options.min,
                 timeout_ns: options.timeout.map_or(abi::FOREVER, nanoseconds),
+                spin: 0,
             },
         )
         .map_err(fail)?;
@@ -241,6 +242,7 @@ impl Device {
                     owner: 0,
                     take_min: 0,
                     timeout_ns: 0,
+                    spin: 0,
                 },
             );
             return match reply {

@@ -109,6 +109,8 @@ pub(crate) struct Call<'a> {
     pub take_min: u32,
     /// Wait for so long.
     pub timeout_ns: u64,
+    /// Look so often before sleeping.
+    pub spin: u32,
 }
 
 /// What came out of one EXCHANGE.
@@ -142,6 +144,7 @@ pub(crate) fn exchange(fd: BorrowedFd<'_>, call_: Call<'_>) -> nix::Result<Reply
         done_count: call_.done.len() as u32,
         take_max: call_.take.len() as u32,
         take_min: call_.take_min,
+        spin: call_.spin,
         ..Default::default()
     };
     // SAFETY: the request's own struct. It writes to `done`, `take` and the arena, which are

@@ -67,8 +67,6 @@ pub(super) struct Lane<'a, D, B> {
     epoch: u32,
     /// Counts what this thread gets done, for whoever wants to know that it does.
     turns: &'a AtomicU64,
-    /// How often in a row nothing was there.
-    idle_turns: u32,
     served: Served,
 }
 
@@ -106,7 +104,6 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             waiting_since: None,
             epoch: plan.epoch,
             turns,
-            idle_turns: 0,
             served: Served::default(),
         }
     }
@@ -142,7 +139,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             None => IDLE,
         };
         let timeout_ns = match self.plan.beat {
-            _ if help_wanted || self.idle_turns < self.plan.spin => 0,
+            _ if help_wanted => 0,
             Some(beat) => nanoseconds(idle.min(beat / 2)),
             None if self.plan.interruptible && self.mates.is_none() => abi::FOREVER,
             None => nanoseconds(idle),
@@ -158,6 +155,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             owner: self.plan.owner,
             take_min: 1,
             timeout_ns,
+            spin: self.plan.spin,
         });
         self.served.exchanges += 1;
         if let Some(mates) = &self.mates {
@@ -170,10 +168,6 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
         mem::swap(&mut self.batch, &mut self.room);
         // The last batch is in `room` now, and the next in `batch`.
         self.settle(reply.done_failed, |lane, id| find(&lane.room, id));
-        self.idle_turns = match reply.taken {
-            0 => self.idle_turns.saturating_add(1),
-            _ => 0,
-        };
         if reply.epoch != self.epoch {
             self.refit()?;
         }
@@ -192,6 +186,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
                 owner: self.plan.owner,
                 take_min: 0,
                 timeout_ns: 0,
+                spin: 0,
             });
             self.served.exchanges += 1;
             match reply {
@@ -528,6 +523,7 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
                 owner: self.plan.owner,
                 take_min: 0,
                 timeout_ns: 0,
+                spin: 0,
             });
             return match reply {
                 Err(Errno::EINTR) => continue,

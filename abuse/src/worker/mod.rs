@@ -64,7 +64,7 @@ mod together;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::standby::Standby;
-use crate::{owner, Device};
+use crate::{abi, owner, Device};
 
 pub use harden::harden;
 pub use stop::Stop;
@@ -127,9 +127,10 @@ impl Worker {
         self
     }
 
-    /// Ask so many times without waiting before going to sleep. Pays only with a CPU of its own.
+    /// Look so many times for requests before going to sleep, of which some hundreds are some
+    /// microseconds; at most a million. Pays only with a CPU of its own.
     pub fn spin(mut self, turns: u32) -> Worker {
-        self.spin = turns;
+        self.spin = turns.min(abi::MAX_SPIN);
         self
     }
 

@@ -126,7 +126,7 @@ structs! {
         taken = taken,
         queued = queued,
         epoch = epoch,
-        reserved = reserved,
+        spin = spin,
     }
     abuse_setup = Setup {
         size = size,
@@ -274,6 +274,7 @@ constants! {
     ABUSE_MAX_BYTES = MAX_BYTES,
     ABUSE_MAX_SEGMENTS = MAX_SEGMENTS,
     ABUSE_MAX_EXTENTS = MAX_EXTENTS,
+    ABUSE_MAX_SPIN = MAX_SPIN,
     ABUSE_ARENA_ALIGN = ARENA_ALIGN,
     ABUSE_FOREVER = FOREVER,
     ABUSE_ANY_NUMBER = ANY_NUMBER,

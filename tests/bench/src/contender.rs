@@ -194,7 +194,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         what: "abuse, backend file, on null_blk",
         jobs: &["randread-4k-qd64", "randwrite-4k-qd64", "read-128k-qd16"],
         lane: Lane::Both,
-        start: |_| abuse(11, &["abusectl", "server", "--backend", "file:/dev/nullb0"]),
+        start: |_| abuse(13, &["abusectl", "server", "--backend", "file:/dev/nullb0"]),
     },
     Contender {
         name: "disk-uring",

@@ -56,6 +56,7 @@ pub(crate) fn serve(words: &[&str]) -> anyhow::Result<()> {
         match option[0] {
             "--threads" => worker = worker.threads(number as usize),
             "--spin" => worker = worker.spin(number),
+            "--batch-scheduling" => worker = worker.batch_scheduling(number > 0),
             "--delay-us" => backend.delay = Duration::from_micros(number.into()),
             other => bail!("{other}: no such option"),
         }

@@ -299,6 +299,10 @@ pub fn epoll(fd: i32, events: u32, milliseconds: i32) -> (i32, u32) {
     }
     // SAFETY: a new descriptor.
     let set = unsafe { OwnedFd::from_raw_fd(made) };
+    if made == fd {
+        // Another thread has closed it meanwhile, and its number is the set's own.
+        return (libc::EBADF, 0);
+    }
     let mut event = libc::epoll_event { events, u64: 0 };
     // SAFETY: one live struct.
     let added = unsafe { libc::epoll_ctl(set.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) };

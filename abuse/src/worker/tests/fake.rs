@@ -59,6 +59,7 @@ pub(super) struct State {
     pub(super) attempt: u32,
     pub(super) exchanges: usize,
     pub(super) flags_seen: u32,
+    pub(super) spin: u32,
     pub(super) owners_seen: Vec<u64>,
     pub(super) most_taken: usize,
 }
@@ -250,6 +251,7 @@ impl Driver for Fake {
             let mut state = self.lock();
             state.exchanges += 1;
             state.flags_seen |= call.flags;
+            state.spin = call.spin;
             state.owners_seen.push(call.owner);
             if !call.take.is_empty() {
                 if let Some(errno) = state.fail.pop_front() {

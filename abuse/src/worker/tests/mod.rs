@@ -295,17 +295,18 @@ fn a_ready_call_that_panics_leaves_no_thread_behind() {
 }
 
 #[test]
-fn spinning_asks_without_waiting_and_then_waits() {
+fn who_spins_says_so_to_the_driver_and_asks_once() {
     let (driver, backend) = (disk(), Memory::new());
     let plan = plan(&driver, &backend).spin(5);
     while_serving(&driver, &backend, &plan, |_| {
-        while driver.lock().exchanges < 6 {
+        while driver.lock().exchanges < 1 {
             nap();
         }
         for _ in 0..10 {
             nap();
         }
-        assert_eq!(driver.lock().exchanges, 6);
+        assert_eq!(driver.lock().exchanges, 1);
+        assert_eq!(driver.lock().spin, 5);
         driver.read(0, 512);
         driver.wait_ends(1);
     })

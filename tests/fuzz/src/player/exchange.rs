@@ -164,6 +164,7 @@ impl Player<'_> {
             timeout_ns: self.patience(),
             take_max,
             take_min: self.rng.below(5).min(u64::from(take_max.max(1))) as u32,
+            spin: self.rng.pick(&[0, 0, 20, 500]),
             ..Exchange::default()
         };
         self.exchange(open, exchange, &answers, false);
@@ -183,6 +184,9 @@ impl Player<'_> {
             timeout_ns: self.patience(),
             take_max: self.rng.below(64) as u32,
             take_min: self.rng.pick(&[0, 0, 1, 1, 2, 9, 64, u32::MAX]),
+            spin: self
+                .rng
+                .pick(&[0, 0, 0, 50, abi::MAX_SPIN, abi::MAX_SPIN + 1, u32::MAX]),
             ..Exchange::default()
         };
         self.exchange(open, exchange, &answers, true);

@@ -47,8 +47,12 @@ impl Trace {
 
     /// What was recorded of one disk so far, in the order in which it happened.
     pub fn events(&self, disk: u32) -> Result<Vec<Event>> {
-        let text = fs::read_to_string(self.place.join("trace"))?;
-        Ok(parse(&text, disk))
+        Ok(parse(&self.text()?, disk))
+    }
+
+    /// Everything that was recorded so far, as the kernel prints it.
+    pub fn text(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.place.join("trace"))?)
     }
 }
 

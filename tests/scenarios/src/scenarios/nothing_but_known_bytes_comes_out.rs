@@ -104,7 +104,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
         memory.put(0, call);
         raw.call_at(abi::IOC_EXCHANGE, memory.address())?;
         let call: Exchange = memory.get(0);
-        ensure!(call.taken == 2 && call.reserved == 0, "{call:?}");
+        ensure!(call.taken == 2 && call.spin == 0, "{call:?}");
         ensure!(untouched(&memory, size_of::<Exchange>(), 4 * PAGE));
         let used = 2 * size_of::<Take>();
         ensure!(untouched(&entries, used, PAGE), "too many entries");
