@@ -50,9 +50,12 @@ impl Node for Control {
     }
 
     fn ioctl(&self, command: u32, argument: u64, compat: bool) -> Result<isize> {
+        if self.device.is_gone() {
+            return Err(ENODEV);
+        }
         // A process that serves a disk must not wait for that disk.
         let _noio = NoIo::new();
-        // The one that busy workers call. It finds out by itself that there is no device.
+        // The one that busy workers call.
         const EXCHANGE: u32 = abi::IOC_EXCHANGE & CALL;
         if command & CALL == EXCHANGE {
             self.may_change()?;
@@ -74,9 +77,6 @@ impl Control {
     /// All calls but EXCHANGE.
     #[inline(never)]
     fn seldom(&self, command: u32, argument: u64, compat: bool) -> Result {
-        if self.device.is_gone() {
-            return Err(ENODEV);
-        }
         match command {
             abi::GET_STATUS => legacy::get_status(&self.device, argument, compat),
             abi::SET_STATUS => self.legacy_may().and_then(|()| {
