@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! `status`, `restart`, `drain` and `reload`: asking the supervisors that run here.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,17 +32,27 @@ fn ask(socket: &Path, verb: Verb) -> Result<Answer, Failure> {
         BufReader::new(stream).read_line(&mut line)?;
         Ok(serde_json::from_str(&line)?)
     };
-    let answer = talk().with_context(|| {
-        format!(
-            "{}: its supervisor does not answer; is it running, and are you root?",
-            socket.display()
-        )
-    });
-    let answer = answer.map_err(|error| Failure::new(NOT_SET_UP, error))?;
+    let answer = talk().map_err(|error| {
+        let why = match cause(&error) {
+            Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                "no supervisor looks after this device: start one, or see systemctl status"
+            }
+            Some(ErrorKind::PermissionDenied) => "its supervisor answers root alone",
+            _ => "its supervisor does not answer: it hangs, or is just ending",
+        };
+        let why = format!("{}: {why}", socket.display());
+        Failure::new(NOT_SET_UP, error.context(why))
+    })?;
     match answer.why {
         Some(why) if !answer.done => Err(Failure::new(FAILED, anyhow::Error::msg(why))),
         _ => Ok(answer),
     }
+}
+
+/// What the system said.
+fn cause(error: &anyhow::Error) -> Option<ErrorKind> {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.map(std::io::Error::kind)
 }
 
 /// The socket of a device; all there are without one.
@@ -51,7 +61,15 @@ fn sockets(runtime: &Runtime, device: Option<&str>) -> Result<Vec<PathBuf>, Fail
     if let Some(device) = device {
         return Ok(vec![dir.join(format!("{}.control", name(device)?))]);
     }
-    let mut all: Vec<PathBuf> = std::fs::read_dir(dir)
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            let dir = dir.display();
+            let why = anyhow::anyhow!("{dir}: cannot be read: {error}; are you root?");
+            return Err(Failure::new(FAILED, why));
+        }
+        entries => entries,
+    };
+    let mut all: Vec<PathBuf> = entries
         .into_iter()
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -83,6 +101,9 @@ fn statuses(runtime: &Runtime, device: Option<&str>) -> Result<Vec<DeviceStatus>
             Ok(answer) => all.extend(answer.status),
             // Without a name, those that are dead are not of interest.
             Err(failure) if device.is_some() => return Err(failure),
+            Err(failure) if cause(&failure.error) == Some(ErrorKind::PermissionDenied) => {
+                return Err(failure)
+            }
             Err(_) => {}
         }
     }
@@ -155,8 +176,12 @@ pub fn reload(runtime: &Runtime) -> Result<(), Failure> {
     let mut told: Vec<u32> = Vec::new();
     let mut wrong = None;
     for socket in sockets(runtime, None)? {
-        let Ok(answer) = ask(&socket, Verb::Status) else {
-            continue;
+        let answer = match ask(&socket, Verb::Status) {
+            Ok(answer) => answer,
+            Err(failure) if cause(&failure.error) == Some(ErrorKind::PermissionDenied) => {
+                return Err(failure)
+            }
+            Err(_) => continue,
         };
         let status = answer.status.unwrap_or_default();
         if !status.has_file || told.contains(&status.supervisor) {

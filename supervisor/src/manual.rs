@@ -11,6 +11,7 @@ use clap::{Args, Command, CommandFactory};
 use clap_mangen::Man;
 
 use crate::cli::Cli;
+use crate::config::{kind, Kind};
 use crate::exit::Failure;
 use crate::terms::Terms;
 
@@ -38,7 +39,13 @@ pub fn write(dir: &Path) -> Result<(), Failure> {
 pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "abuse-supervisor", &mut script);
-    script
+    match shell {
+        // It takes the hyphen of our name for the beginning of a verb in some places and not in others.
+        clap_complete::Shell::Bash => String::from_utf8_lossy(&script)
+            .replace("abuse__subcmd__supervisor", "abuse__supervisor")
+            .into_bytes(),
+        _ => script,
+    }
 }
 
 fn page(command: &Command, name: &str) -> Result<Vec<u8>, Failure> {
@@ -49,7 +56,10 @@ fn page(command: &Command, name: &str) -> Result<Vec<u8>, Failure> {
 
 fn render(command: &Command, name: &str, out: &mut Vec<u8>) -> io::Result<()> {
     let man = Man::new(command.clone());
-    let man = man.title(name).section("8").manual("ABUSE");
+    let source = concat!("abuse-supervisor ", env!("CARGO_PKG_VERSION"));
+    // A date that is empty would have the next word take its place.
+    let man = man.title(name).section("8").date(" ").source(source);
+    let man = man.manual("ABUSE");
     man.render_title(out)?;
     man.render_name_section(out)?;
     let usage = command.clone().render_usage().to_string();
@@ -61,17 +71,23 @@ fn render(command: &Command, name: &str, out: &mut Vec<u8>) -> io::Result<()> {
         man.render_subcommands_section(out)?;
     }
     let after = command.get_after_help().map(ToString::to_string);
-    for block in after
-        .unwrap_or_default()
-        .split("\n\n")
-        .filter(|text| !text.is_empty())
-    {
-        let (title, text) = match block.split_once(':') {
-            Some(("Exit status", text)) => ("EXIT STATUS", text),
-            Some(("Signals", text)) => ("SIGNALS", text),
-            _ => ("NOTES", block),
-        };
-        writeln!(out, ".SH {title}\n{}", escape(text.trim()))?;
+    let after = after.unwrap_or_default();
+    let titled = |block: &'_ str| match block.split_once(':') {
+        Some(("Exit status", text)) => ("EXIT STATUS", text.trim().to_owned()),
+        Some(("Signals", text)) => ("SIGNALS", text.trim().to_owned()),
+        _ => ("NOTES", block.trim().to_owned()),
+    };
+    let blocks = after.split("\n\n").filter(|text| !text.is_empty());
+    let blocks: Vec<(&str, String)> = blocks.map(titled).collect();
+    for title in ["NOTES", "SIGNALS", "EXIT STATUS"] {
+        let of_it = blocks.iter().filter(|(other, _)| *other == title);
+        let text: Vec<String> = of_it.map(|(_, text)| escape(text)).collect();
+        if !text.is_empty() {
+            writeln!(out, ".SH {title}\n{}", text.join("\n.PP\n"))?;
+        }
+    }
+    if command.has_subcommands() {
+        writeln!(out, "{}", PLACES.trim_end())?;
     }
     let also = [
         ("abuse-supervisor.toml", 5),
@@ -97,9 +113,9 @@ fn file_format() -> Result<Vec<u8>, Failure> {
             let default = default.map_or(String::new(), |value| {
                 format!(" [default: {}]", value.to_string_lossy())
             });
-            let kind = match key {
-                "workers" | "standby" | "intensity" => "a number",
-                _ => "text",
+            let kind = match kind(key) {
+                Kind::Number => "a number".to_owned(),
+                Kind::Text(example) => format!("text, as in \"{}\"", escape(example)),
             };
             writeln!(out, ".TP\n\\fB{}\\fP = {kind}", escape(key))?;
             writeln!(
@@ -113,6 +129,54 @@ fn file_format() -> Result<Vec<u8>, Failure> {
     write(&mut out).context("the page of the file")?;
     Ok(out)
 }
+
+/// What the page of the program says besides: how it is used, and where everything is.
+const PLACES: &str = r#".SH EXAMPLES
+One device, two workers and a standby, until SIGTERM:
+.PP
+.nf
+abuse\-supervisor run \-\-device /dev/abctl0 \-\-setup size=1G \-\-workers 2 \-\-standby 1 \e
+    \-\-heartbeat 10s \-\-request\-timeout 30s \-\- \e
+    abusectl server {ctl} \-\-backend file:/srv/a.img
+.fi
+.PP
+All devices of a file, at boot; then after each edit of it:
+.PP
+.nf
+systemctl enable \-\-now abuse\-supervisor
+abuse\-supervisor check && abuse\-supervisor reload
+.fi
+.PP
+How it stands, and what became of the workers of a device:
+.PP
+.nf
+abuse\-supervisor status
+journalctl ABUSE_DEVICE=abctl0 ABUSE_EVENT=died
+.fi
+.SH FILES
+.TP
+/etc/abuse/supervisor.toml, /etc/abuse/early.toml
+Devices of abuse\-supervisor.service, and of abuse\-supervisor\-early.service, which begins before local
+file systems are mounted
+.TP
+/run/abuse
+Locks, what a later supervisor must know of each worker, and the sockets over which it is asked
+.SH ENVIRONMENT
+.TP
+NOTIFY_SOCKET, WATCHDOG_USEC
+Of the service manager, which is told READY=1, RELOADING=1, STOPPING=1, STATUS= and WATCHDOG=1
+.PP
+A worker is given:
+.TP
+NOTIFY_SOCKET, WATCHDOG_USEC
+Where to say READY=1; how often to say WATCHDOG=1, with \-\-heartbeat
+.TP
+ABUSE_OWNER
+The token under which it takes requests
+.TP
+ABUSE_STANDBY
+A descriptor: it takes none before a byte can be read there
+"#;
 
 const FILE: &str = r#".TH abuse-supervisor.toml 5 "" "" "ABUSE"
 .SH NAME
@@ -196,6 +260,21 @@ mod tests {
             );
         }
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn bash_completes_the_options_of_every_verb() {
+        let script = completions(clap_complete::Shell::Bash);
+        let script = String::from_utf8(script).unwrap();
+        // What a line is found to be, and what is then proposed.
+        let lines = script.lines().map(str::trim);
+        let found = lines.filter_map(|line| line.strip_prefix("cmd=\"")?.strip_suffix('"'));
+        let found: Vec<&str> = found.filter(|name| !name.is_empty()).collect();
+        assert!(found.contains(&"abuse__supervisor__subcmd__run"));
+        for name in found {
+            assert!(script.contains(&format!("\n        {name})\n")), "{name}");
+        }
+        assert!(script.contains("--standby"));
     }
 
     /// The example of the page is a file that can be read.

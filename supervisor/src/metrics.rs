@@ -91,22 +91,44 @@ pub fn text(all: &[DeviceStatus]) -> String {
             }
         }
     }
+    head(&mut out, "health", "1 for the one that it is.");
+    for device in all {
+        for health in HEALTHS {
+            let is = u8::from(device.health == health);
+            let device = escape(&device.device);
+            let labels = format!("device=\"{device}\",health=\"{health}\"");
+            let _ = writeln!(out, "abuse_supervisor_health{{{labels}}} {is}");
+        }
+    }
     for (name, help, value) in WORKER {
         head(&mut out, name, help);
         for device in all {
             for slot in &device.slots {
                 if let Some(value) = value(slot) {
-                    let _ = writeln!(
-                        out,
-                        "abuse_supervisor_{name}{{{}}} {value}",
-                        labels(device, slot)
-                    );
+                    let labels = labels(device, slot);
+                    let _ = writeln!(out, "abuse_supervisor_{name}{{{labels}}} {value}");
                 }
             }
         }
     }
+    // What changes is no label of a counter: each would be another series.
+    head(
+        &mut out,
+        "worker_state",
+        "1, and in its labels what the slot is for and what its worker does.",
+    );
+    for device in all {
+        for slot in &device.slots {
+            let labels = labels(device, slot);
+            let (role, state) = (escape(&slot.role), escape(&slot.state));
+            let labels = format!("{labels},role=\"{role}\",state=\"{state}\"");
+            let _ = writeln!(out, "abuse_supervisor_worker_state{{{labels}}} 1");
+        }
+    }
     out
 }
+
+const HEALTHS: [&str; 5] = ["served", "degraded", "unserved", "failed", "ending"];
 
 fn head(out: &mut String, name: &str, help: &str) {
     let kind = match name.ends_with("_total") {
@@ -121,8 +143,6 @@ fn labels(device: &DeviceStatus, slot: &SlotStatus) -> String {
     let all = [
         ("device", device.device.clone()),
         ("slot", slot.slot.to_string()),
-        ("role", slot.role.clone()),
-        ("state", slot.state.clone()),
     ];
     let all = all.map(|(name, value)| format!("{name}=\"{}\"", escape(&value)));
     all.join(",")
@@ -141,6 +161,7 @@ mod tests {
     fn every_line_is_a_comment_or_a_series_with_labels_and_a_number() {
         let device = DeviceStatus {
             device: "a\"b".into(),
+            health: "failed".into(),
             workers_wanted: 2,
             oldest_taken_ms: Some(1500),
             slots: vec![SlotStatus {
@@ -155,11 +176,28 @@ mod tests {
         assert!(text.contains("abuse_supervisor_workers_wanted{device=\"a\\\"b\"} 2\n"));
         assert!(text.contains("abuse_supervisor_oldest_taken_seconds{device=\"a\\\"b\"} 1.5\n"));
         assert!(!text.contains("oldest_queued_seconds{"));
-        assert!(text.contains("slot=\"0\",role=\"active\",state=\"ready\"} 3\n"));
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
+        assert!(text.contains("worker_spawns_total{device=\"a\\\"b\",slot=\"0\"} 3\n"));
+        assert!(text.contains("slot=\"0\",role=\"active\",state=\"ready\"} 1\n"));
+        assert!(text.contains("health=\"failed\"} 1\n"));
+        assert!(text.contains("health=\"served\"} 0\n"));
+        // Each family: what it means, of what kind it is, and only then its series, all in one place.
+        let (mut family, mut seen) = (String::new(), Vec::new());
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, words) = help.split_once(' ').unwrap();
+                assert!(!words.is_empty() && !seen.contains(&name), "{line}");
+                family = name.to_owned();
+                seen.push(name);
+                let kind = lines.next().unwrap();
+                let kind = kind.strip_prefix(&format!("# TYPE {name} ")).unwrap();
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                continue;
+            }
             let (series, value) = line.rsplit_once(' ').unwrap();
+            let labels = series.strip_prefix(&family).unwrap();
             assert!(
-                series.ends_with('}') && value.parse::<f64>().is_ok(),
+                labels.starts_with('{') && labels.ends_with('}') && value.parse::<f64>().is_ok(),
                 "{line}"
             );
         }

@@ -181,6 +181,50 @@ impl Report {
     }
 }
 
+impl Report {
+    /// What programs call it.
+    pub fn event(&self) -> &'static str {
+        match self {
+            Report::Spawned { .. } => "spawned",
+            Report::SpawnFailed { .. } => "spawn-failed",
+            Report::Blocked { .. } => "blocked",
+            Report::Adopted { .. } => "adopted",
+            Report::Ready { .. } => "ready",
+            Report::Failover { .. } => "failover",
+            Report::Promoted { .. } => "promoted",
+            Report::Suspect { .. } => "suspect",
+            Report::Wedged { .. } => "wedged",
+            Report::Rolled { .. } => "rolled",
+            Report::RollingFailed => "rolling-failed",
+            Report::Died { .. } => "died",
+            Report::Held { .. } => "held",
+            Report::Draining { .. } => "draining",
+            Report::Killed { .. } => "killed",
+        }
+    }
+
+    /// The process it is about.
+    pub fn worker(&self) -> Option<Worker> {
+        match self {
+            Report::Spawned { worker, .. }
+            | Report::Adopted { worker, .. }
+            | Report::Ready { worker, .. }
+            | Report::Failover { worker, .. }
+            | Report::Promoted { worker, .. }
+            | Report::Suspect { worker, .. }
+            | Report::Wedged { worker, .. }
+            | Report::Died { worker, .. }
+            | Report::Held { worker, .. }
+            | Report::Draining { worker, .. }
+            | Report::Killed { worker, .. } => Some(*worker),
+            Report::SpawnFailed { .. }
+            | Report::Blocked { .. }
+            | Report::Rolled { .. }
+            | Report::RollingFailed => None,
+        }
+    }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -20,6 +20,17 @@ pub fn level(health: Health) -> Level {
     }
 }
 
+/// What programs call it.
+pub fn name(health: Health) -> &'static str {
+    match health {
+        Health::Served => "served",
+        Health::Degraded => "degraded",
+        Health::Unserved => "unserved",
+        Health::Failed => "failed",
+        Health::Ending => "ending",
+    }
+}
+
 /// The device in one line.
 pub fn summary(name: &str, group: &Group) -> String {
     let (ready, wanted) = (group.ready(), group.wanted());
@@ -202,16 +213,9 @@ pub fn device(
 ) -> DeviceStatus {
     let look = look.unwrap_or_default();
     let (standbys_wanted, standbys_ready) = group.standbys();
-    let health = match group.health() {
-        Health::Served => "served",
-        Health::Degraded => "degraded",
-        Health::Unserved => "unserved",
-        Health::Failed => "failed",
-        Health::Ending => "ending",
-    };
     let slots = group.slots().iter().enumerate();
     DeviceStatus {
-        health: health.into(),
+        health: name(group.health()).into(),
         supervisor: std::process::id(),
         workers_wanted: group.wanted(),
         workers_ready: group.ready(),

@@ -101,6 +101,8 @@ pub struct Unit<D> {
     foreign: Foreign,
     /// The disk is being taken down.
     retiring: Option<TakeDown>,
+    /// There is no disk any more, and that was said.
+    over: bool,
 }
 
 /// Messages that came from no worker, to be told of now and then.
@@ -135,6 +137,7 @@ impl<D: Device> Unit<D> {
             last_exit: Vec::new(),
             foreign: Foreign::default(),
             retiring: None,
+            over: false,
         };
         let found = (0..used)
             .map(|slot| unit.find(slot))
@@ -324,13 +327,20 @@ impl<D: Device> Unit<D> {
     /// Says what changed for the device as a whole to the log.
     pub(crate) fn show(&mut self) -> Health {
         let health = self.group.health();
-        let shown = Some((health, self.group.standbys().1));
+        let standbys = match health {
+            // They go one by one.
+            Health::Ending => 0,
+            _ => self.group.standbys().1,
+        };
+        let shown = Some((health, standbys));
         if self.shown != shown {
             // Not all being ready is no news before they have been for the first time.
             self.served |= health == Health::Served;
             if self.served || matches!(health, Health::Failed | Health::Ending) {
                 let level = status::level(health);
-                log::log!(level, "{}", status::summary(&self.plan.name, &self.group));
+                let event = status::name(health);
+                let summary = status::summary(&self.plan.name, &self.group);
+                log::log!(level, event; "{summary}");
             }
             self.shown = shown;
         }

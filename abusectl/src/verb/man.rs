@@ -45,6 +45,9 @@ fn page(command: &Command, name: &str, out: &mut Vec<u8>) -> io::Result<()> {
     let man = Man::new(command.clone())
         .title(name)
         .section("8")
+        // A date that is empty would have the next word take its place.
+        .date(" ")
+        .source(concat!("abusectl ", env!("CARGO_PKG_VERSION")))
         .manual("ABUSE");
     man.render_title(out)?;
     man.render_name_section(out)?;

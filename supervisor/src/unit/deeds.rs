@@ -47,15 +47,19 @@ impl<D: Device> Unit<D> {
                     None
                 }
                 Action::End(_) => {
-                    log::warn!(
-                        "{}: there is nothing left to serve: all its workers end",
-                        self.plan.name
-                    );
+                    // Each worker finds out by itself; and who takes the disk down knows why.
+                    if self.retiring.is_none() && !self.over {
+                        let name = &self.plan.name;
+                        log::warn!("{name}: there is nothing left to serve: all its workers end");
+                    }
+                    self.over = true;
                     None
                 }
                 Action::Report(report) => {
-                    let level = report.level();
-                    log::log!(level, "{}/{slot}: {report}", self.plan.name);
+                    let (level, event) = (report.level(), report.event());
+                    let worker = report.worker().map_or(0, |worker| worker.pid);
+                    let name = &self.plan.name;
+                    log::log!(level, event, worker; "{name}/{slot}: {report}");
                     None
                 }
             };

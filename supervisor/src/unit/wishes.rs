@@ -107,10 +107,11 @@ impl<D: Device> Unit<D> {
     /// The disk was taken down, or stays: now the workers.
     pub(super) fn retired(&mut self, taken: &Taken) {
         match taken {
-            Taken::Down => log::info!(
-                "{}: told to end, and nobody uses the disk: it was reset",
-                self.plan.name
-            ),
+            Taken::Down => {
+                self.over = true;
+                let name = &self.plan.name;
+                log::info!("{name}: told to end, and nobody uses the disk: it was reset");
+            }
             Taken::Refused(why) => self.kept(why),
         }
         // They may have found out by themselves.

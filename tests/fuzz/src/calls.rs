@@ -9,8 +9,8 @@
 use abuse::abi;
 use nix::libc::{
     E2BIG, EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EFAULT, EFBIG, EINPROGRESS, EINTR, EINVAL, EIO,
-    EMSGSIZE, ENODEV, ENOENT, ENOMEM, ENOMSG, ENOSPC, ENOTTY, ENXIO, EOPNOTSUPP, EPERM, ERANGE,
-    ESPIPE, ESTALE,
+    ELOOP, EMSGSIZE, ENODEV, ENOENT, ENOMEM, ENOMSG, ENOSPC, ENOTTY, ENXIO, EOPNOTSUPP, EPERM,
+    ERANGE, ESPIPE, ESTALE,
 };
 
 /// What kind of call.
@@ -180,7 +180,7 @@ pub mod is {
 /// Statuses of entries of EXCHANGE: what every run sees, and what may be seen.
 pub const ENTRIES: (&[i32], &[i32]) = (
     &[0, EINVAL, ESTALE, ENOENT, EBADF, EOPNOTSUPP, ERANGE],
-    &[EFAULT, EAGAIN, ENOMEM],
+    &[EFAULT, EAGAIN, ENOMEM, ELOOP],
 );
 
 impl Kind {

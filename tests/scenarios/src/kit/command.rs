@@ -309,6 +309,15 @@ pub fn states_of(pid: u32) -> Vec<char> {
         .collect()
 }
 
+/// Whether a thread of it sleeps in the kernel in a function of that name.
+pub fn sleeps_in(pid: u32, function: &str) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    tasks.into_iter().flatten().flatten().any(|task| {
+        let place = std::fs::read_to_string(task.path().join("stack"));
+        place.is_ok_and(|place| place.contains(function))
+    })
+}
+
 /// Whether it was killed with SIGKILL.
 pub fn was_killed(status: ExitStatus) -> bool {
     status.signal() == Some(Signal::SIGKILL as i32)

@@ -10,7 +10,7 @@ use crate::kit::{Fio, Guest, Supervise};
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let disk = guest.disk("size=64M")?;
     let backend = format!("file:{},create", guest.file("backing").display());
-    for _ in 0..3 {
+    for _ in 0..2 {
         let supervisor = Supervise::new(guest, &disk, 2, &backend).start()?;
         let job = ["rw=randwrite", "bs=4k", "iodepth=32", "size=8M"];
         let load = Fio::on(guest, disk.path(), &job).verify().start()?;

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure, Context, Result};
 use nix::sys::signal::Signal;
 
-use crate::kit::{wait_for, Direct, Disk, Guest, Layer, Process, PATIENCE};
+use crate::kit::command::sleeps_in;
+use crate::kit::{wait_for, Direct, Disk, Guest, Layer, PATIENCE};
 
 const SIZE: u64 = 16 << 20;
 const DELAY: Duration = Duration::from_millis(1500);
@@ -49,7 +50,7 @@ fn dies_with_a_write_under_way(
     let landed = writes(slow)?;
     let mut write = direct.start_write(8192, vec![7; 4096]);
     wait_for("the device to have the write", PATIENCE, || {
-        Ok(waits_for_its_ring(&victim)?.then_some(()))
+        Ok(sleeps_in(victim.pid(), "io_cqring_wait").then_some(()))
     })?;
     victim.signal(Signal::SIGKILL)?;
     victim.finish(PATIENCE)?;
@@ -95,15 +96,4 @@ fn when(device: &Path, count: u64) -> Result<Instant> {
         }
         Ok((ended == count).then(Instant::now))
     })
-}
-
-/// Whether a thread of it sleeps until something of its ring ends.
-fn waits_for_its_ring(worker: &Process) -> Result<bool> {
-    for task in std::fs::read_dir(format!("/proc/{}/task", worker.pid()))? {
-        let place = std::fs::read_to_string(task?.path().join("stack")).unwrap_or_default();
-        if place.contains("io_cqring_wait") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

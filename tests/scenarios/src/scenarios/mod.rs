@@ -145,6 +145,7 @@ scenarios! {
     forty_thousand_operations_are_those_of_a_disk,
     forwarded_data_reads_back,
     forwards_outlive_their_worker,
+    io_does_as_the_operator_said_when_nobody_will_serve,
     io_that_outlives_its_process_ends_in_a_scan,
     killed_workers_are_replaced_without_an_error,
     life_and_death_race_with_everything,

@@ -4,7 +4,7 @@
 //! is no device, and otherwise it resizes; also in a race with set-ups, resets and removals. Sizes that
 //! cannot be meant are refused.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread;
 
 use abuse::abi::{self, Resize};
@@ -17,6 +17,8 @@ use crate::kit::{refused, Guest, PATIENCE};
 
 const MIB: u64 = 1 << 20;
 const ROUNDS: u32 = 40;
+/// Resizes that go well between two steps of a device's life: udevd is told of each.
+const AT_ONCE: u32 = 8;
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let _udev = guest.hold_udev()?;
@@ -79,6 +81,7 @@ fn refuses(device: &Device) -> Result<()> {
 fn races(number: u32) -> Result<()> {
     let registry = Registry::open()?;
     let over = AtomicBool::new(false);
+    let step = AtomicU32::new(0);
     thread::scope(|scope| {
         let resizer = scope.spawn(|| -> Result<[u32; 3]> {
             let mut seen = [0; 3];
@@ -92,7 +95,16 @@ fn races(number: u32) -> Result<()> {
                     size = (size + 1) % 7;
                     let done = device.resize((size + 1) * MIB, size % 2 == 0);
                     match done.map_err(|error| error.errno()) {
-                        Ok(_) => seen[0] += 1,
+                        Ok(_) => {
+                            seen[0] += 1;
+                            let now = step.load(Relaxed);
+                            while seen[0] % AT_ONCE == 0
+                                && step.load(Relaxed) == now
+                                && !over.load(Relaxed)
+                            {
+                                thread::yield_now();
+                            }
+                        }
                         Err(Some(libc)) if libc == Errno::ENXIO as i32 => seen[1] += 1,
                         Err(Some(libc)) if libc == Errno::EBUSY as i32 => {}
                         Err(Some(libc)) if libc == Errno::ENODEV as i32 => {
@@ -105,19 +117,25 @@ fn races(number: u32) -> Result<()> {
             }
             Ok(seen)
         });
+        // Said before each step, so that resizes meet it.
+        let next = || step.fetch_add(1, Relaxed);
         let life = || -> Result<()> {
             for round in 0..ROUNDS {
+                next();
                 let added = registry.add(&NewDevice::numbered(number))?;
                 let device = Device::open(number.to_string())?;
                 for _ in 0..3 {
+                    next();
                     device.setup(&Setup::new(MIB))?;
                     thread::yield_now();
                     if round % 3 > 0 {
+                        next();
                         device.reset(true, Some(PATIENCE))?;
                     } else {
                         break;
                     }
                 }
+                next();
                 registry.remove(number, Some(added.sequence), true, Some(PATIENCE))?;
             }
             Ok(())

@@ -11,11 +11,11 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let disk = guest.disk("size=16M")?;
     // `knock` makes every call, EXCHANGE too, on its standard input.
     let script = format!(
-        "exec 0<>{}; for i in $(seq 100); do knock >/dev/null; done; echo done; sleep 600",
+        "exec 0<>{}; for i in $(seq 40); do knock >/dev/null; done; echo done; sleep 600",
         disk.control()
     );
     let keeper = guest.command("sh").args(["-c", &script]).spawn()?;
-    wait_until("a hundred workers to come and go", PATIENCE, || {
+    wait_until("forty workers to come and go", PATIENCE, || {
         keeper.stdout().is_ok_and(|said| said.contains("done"))
     })?;
     let workers = disk.status()?.workers;
