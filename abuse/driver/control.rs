@@ -55,6 +55,28 @@ impl Node for Control {
         }
         // A process that serves a disk must not wait for that disk.
         let _noio = NoIo::new();
+        // The one that busy workers call.
+        const EXCHANGE: u32 = abi::IOC_EXCHANGE & CALL;
+        if command & CALL == EXCHANGE {
+            self.may_change()?;
+            return self.exchange(argument).map(|()| 0);
+        }
+        self.seldom(command, argument, compat).map(|()| 0)
+    }
+
+    fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
+        self.device.poll(file, table)
+    }
+
+    fn release(self: KBox<Self>) {
+        self.device.close_file(self.file);
+    }
+}
+
+impl Control {
+    /// All calls but EXCHANGE.
+    #[inline(never)]
+    fn seldom(&self, command: u32, argument: u64, compat: bool) -> Result {
         match command {
             abi::GET_STATUS => legacy::get_status(&self.device, argument, compat),
             abi::SET_STATUS => self.legacy_may().and_then(|()| {
@@ -73,24 +95,12 @@ impl Node for Control {
             0x4120..=0x412f => Err(EINVAL),
             _ => self.call(command & CALL, argument),
         }
-        .map(|()| 0)
     }
 
-    fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
-        self.device.poll(file, table)
-    }
-
-    fn release(self: KBox<Self>) {
-        self.device.close_file(self.file);
-    }
-}
-
-impl Control {
     /// The calls of v2.
     fn call(&self, call: u32, argument: u64) -> Result {
         const STATUS: u32 = abi::IOC_STATUS & CALL;
         const SETUP: u32 = abi::IOC_SETUP & CALL;
-        const EXCHANGE: u32 = abi::IOC_EXCHANGE & CALL;
         const REQUEUE: u32 = abi::IOC_REQUEUE & CALL;
         const RECONNECT: u32 = abi::IOC_RECONNECT & CALL;
         const RESET: u32 = abi::IOC_RESET & CALL;
@@ -98,7 +108,6 @@ impl Control {
         match call {
             STATUS => self.status(argument),
             SETUP => self.may_change().and_then(|()| self.setup(argument)),
-            EXCHANGE => self.may_change().and_then(|()| self.exchange(argument)),
             REQUEUE => self.may_change().and_then(|()| self.requeue(argument)),
             RECONNECT => self.may_change().and_then(|()| self.reconnect(argument)),
             RESET => self.may_change().and_then(|()| self.reset(argument)),
@@ -137,8 +146,10 @@ impl Control {
         user::write(argument, &settled)
     }
 
+    #[inline(always)]
     fn exchange(&self, argument: u64) -> Result {
-        let mut call: abi::Exchange = user::read_sized(argument)?;
+        let mut call = abi::Exchange::default();
+        user::read_sized_into(argument, &mut call)?;
         let token = if call.owner == 0 {
             task::current_token()
         } else {
@@ -150,7 +161,9 @@ impl Control {
             process: task::current_key(),
         };
         exchange(&self.device, &who, &self.holder, &mut call)?;
-        user::write(argument, &call)
+        // The counts and what comes behind them is what the caller gets to see.
+        const ANSWER: usize = core::mem::offset_of!(abi::Exchange, done_count);
+        user::write_from::<_, ANSWER>(argument, &call)
     }
 
     fn requeue(&self, argument: u64) -> Result {

@@ -64,14 +64,15 @@ use kernel::{new_condvar, new_mutex, new_poll_condvar, new_spinlock, new_work};
 /// The ledger of a device.
 pub(crate) type DeviceLedger = Ledger<Request, ProcessRef>;
 
-/// The ledger, locked.
+/// The ledger, locked. Passed on as it is: behind a plain reference the compiler takes its fields for its
+/// own, and keeps more of them in registers than there are.
 pub(crate) type LockedLedger<'a> = Guard<'a, DeviceLedger, SpinLockBackend>;
 
 /// Flights that are not used at the moment.
 pub(crate) type Hangar = Few<Grounded<Device>, CHUNK>;
 
 /// Requests that are handled between two looks at the ledger.
-pub(crate) const CHUNK: usize = 16;
+pub(crate) const CHUNK: usize = 32;
 
 /// What there is of a device.
 enum Life {
@@ -120,8 +121,6 @@ pub(crate) struct Device {
     patient: CondVar,
     #[pin]
     pollers: PollCondVar,
-    /// Whether anybody ever polled.
-    polled: Atomic<u32>,
     #[pin]
     life: Mutex<Life>,
     /// `life` has changed.
@@ -195,7 +194,7 @@ impl Device {
         }
         // A random origin, so that the id of another device's request means nothing here.
         let origin = task::random() >> 24;
-        let ledger = Ledger::new(Store::new(), holders, Store::new(), origin);
+        let ledger = Ledger::new(Store::new(), holders, origin);
         Arc::pin_init(
             pin_init!(Device {
                 runway: SetOnce::new(),
@@ -210,7 +209,6 @@ impl Device {
                 workers <- Sleepers::new(),
                 patient <- new_condvar!(),
                 pollers <- new_poll_condvar!(),
-                polled: Atomic::new(0),
                 life <- new_mutex!(Life::Empty),
                 settled <- new_condvar!(),
                 live: Atomic::new(0),
@@ -258,7 +256,7 @@ impl Device {
         if wake.patient {
             self.patient.notify_all();
         }
-        if wake.pollers && self.polled.load(Relaxed) != 0 {
+        if wake.pollers {
             self.pollers.notify_all();
         }
     }
@@ -406,11 +404,11 @@ impl Device {
     /// What poll says.
     pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
         table.register_wait(file, &self.pollers);
-        self.polled.store(1, Relaxed);
         if self.is_gone() {
             return POLL_HUP | POLL_ERR;
         }
-        let ledger = self.ledger.lock();
+        let mut ledger = self.ledger.lock();
+        ledger.polls();
         if !ledger.is_alive() {
             return POLL_HUP;
         }
@@ -426,9 +424,11 @@ impl Device {
 }
 
 impl Queue for Device {
+    #[inline(always)]
     fn queue(&self, tag: u32, request: Request) -> core::result::Result<(), Request> {
         let mut ledger = self.ledger.lock();
-        let wake = self.accept(&mut ledger, tag, request)?;
+        self.accept(&mut ledger, tag, request)?;
+        let wake = ledger.wake();
         drop(ledger);
         self.wake(wake);
         Ok(())
@@ -438,21 +438,18 @@ impl Queue for Device {
         let mut more = true;
         while more {
             let mut refused = None;
-            let mut wake = Wake::default();
             let mut ledger = self.ledger.lock();
             loop {
                 let Some((tag, request)) = next() else {
                     more = false;
                     break;
                 };
-                match self.accept(&mut ledger, tag, request) {
-                    Ok(others) => wake = wake.and(others),
-                    Err(request) => {
-                        refused = Some(request);
-                        break;
-                    }
+                if let Err(request) = self.accept(&mut ledger, tag, request) {
+                    refused = Some(request);
+                    break;
                 }
             }
+            let wake = ledger.wake();
             drop(ledger);
             self.wake(wake);
             // That ends it with an error, which must not be done under the lock.
@@ -469,13 +466,24 @@ impl Device {
         ledger: &mut DeviceLedger,
         tag: u32,
         request: Request,
-    ) -> core::result::Result<Wake, Request> {
+    ) -> core::result::Result<(), Request> {
         let Some(op) = request.op() else {
             return Err(request);
         };
         if op.changes_data() && self.read_only.load(Relaxed) != 0 {
             return Err(request);
         }
+        // The block layer has just looked at the clock, as a rule.
+        let now = match request.made_at() {
+            0 => task::now(),
+            made_at => made_at,
+        };
+        if trace::queue_is_on() {
+            if let Some(id) = ledger.next_id(tag) {
+                trace::queue(self.number, id, request.seen());
+            }
+        }
+        // Behind the last call: what is known before one has to be kept over it.
         let durable = request.fua();
         let v1 = match op {
             crate::ledger::Op::Read | crate::ledger::Op::Write => !durable,
@@ -488,17 +496,7 @@ impl Device {
             durable,
             v1,
         };
-        // The block layer has just looked at the clock, as a rule.
-        let now = match request.made_at() {
-            0 => task::now(),
-            made_at => made_at,
-        };
-        if trace::queue_is_on() {
-            if let Some(id) = ledger.next_id(tag) {
-                trace::queue(self.number, id, &request);
-            }
-        }
-        ledger.enqueue(tag, arrival, request, now)
+        ledger.enqueue(tag, &arrival, request, now)
     }
 }
 

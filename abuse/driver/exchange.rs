@@ -18,7 +18,7 @@ use crate::device::Device;
 use crate::ledger::Who;
 use complete::complete;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::atomic::Atomic;
 use kernel::sync::Arc;
 use take::take;
 
@@ -43,46 +43,27 @@ pub(crate) fn exchange(
     if call.done_count > MOST || call.take_max > MOST || call.take_min > call.take_max.max(1) {
         return Err(EINVAL);
     }
-    let last = known.load(Relaxed);
-    let ledger = device.ledger.lock();
-    let (alive, epoch) = (ledger.is_alive(), ledger.epoch());
-    // It stays its own as long as the caller lives and has the file open: through this call.
-    let is_known = ledger.holder_is(last, who);
-    drop(ledger);
-    if !alive {
-        return Err(device.absence());
+    let (mut completed, mut failed) = (0, 0);
+    if call.done_count > 0 {
+        (completed, failed) = complete(device, call)?;
     }
-    call.epoch = epoch;
-    let (completed, failed) = complete(device, call)?;
     call.done_failed = failed;
     call.taken = 0;
     if call.take_max > 0 {
-        let mut holder = last;
-        if !is_known {
-            holder = match device.holder(who) {
-                Ok(holder) => holder,
-                Err(error) if completed == 0 && failed == 0 => return Err(error),
-                Err(_) => {
-                    call.queued = device.ledger.lock().queued();
-                    return Ok(());
-                }
-            };
-            known.store(holder, Relaxed);
-        }
         Device::mark_live(device);
         // A worker is told of a refusal at once.
         let patience = if failed == 0 { call.timeout_ns } else { 0 };
-        let outcome = take(device, holder, call, patience);
-        if let Err(error) = outcome {
-            if completed == 0 && failed == 0 && call.taken == 0 {
-                return Err(error);
-            }
-        }
-        if call.taken > 0 {
-            // How many are left was seen when the last were handed over.
-            return Ok(());
+        match take(device, who, known, call, patience) {
+            Err(error) if completed == 0 && failed == 0 && call.taken == 0 => return Err(error),
+            // How many are left was seen when the last were handed over, or when there were none.
+            Ok(()) => return Ok(()),
+            Err(_) => {}
         }
     }
-    call.queued = device.ledger.lock().queued();
+    let ledger = device.ledger.lock();
+    if !ledger.is_alive() && completed == 0 && failed == 0 {
+        return Err(device.absence());
+    }
+    (call.epoch, call.queued) = (ledger.epoch(), ledger.queued());
     Ok(())
 }

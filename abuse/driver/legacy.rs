@@ -14,7 +14,7 @@ use crate::ledger::{Finish, Op};
 use crate::shape::{self, Bad};
 use crate::sys::request::{Request, Status};
 use crate::sys::trace;
-use crate::sys::user;
+use crate::sys::user::{self, NoFaults};
 use crate::transfer;
 use crate::Store;
 use core::mem::size_of;
@@ -184,7 +184,7 @@ pub(crate) fn put_bio(device: &Arc<Device>, argument: u64) -> Result {
             finish_one(device, finish, Some(Status::OK));
             return Ok(());
         };
-        let read = finish.op == Op::Read;
+        let read = finish.facts.op == Op::Read;
         finish_one(device, finish, None);
         match missing {
             Missing::Vectors => {
@@ -223,10 +223,11 @@ fn transfer(finish: &Finish<Request>, address: u64, theirs: &mut [Vector]) -> Op
     if !user::read_nofault(address, theirs) {
         return Some(Missing::Vectors);
     }
+    let no_faults = NoFaults::new();
     let mut pieces = finish.request.segments().zip(theirs.iter());
-    let all = pieces.all(|(segment, vector)| match finish.op {
-        Op::Read => segment.copy_from_user(vector.address),
-        _ => segment.copy_to_user(vector.address),
+    let all = pieces.all(|(segment, vector)| match finish.facts.op {
+        Op::Read => segment.copy_from_user(vector.address, &no_faults),
+        _ => segment.copy_to_user(vector.address, &no_faults),
     });
     (!all).then_some(Missing::Data)
 }

@@ -52,10 +52,8 @@ impl Device {
         (shape.queues, shape.depth) = (queues, depth);
         let tags = depth.wrapping_mul(queues) as usize;
         let mut slots = Store::with_capacity(tags, GFP_KERNEL)?;
-        let mut scratch = Store::with_capacity(tags, GFP_KERNEL)?;
         for _ in 0..tags {
             slots.push(Slot::idle(), GFP_KERNEL)?;
-            scratch.push(0u32, GFP_KERNEL)?;
         }
         let policies = terms::policies(shape);
         this.live.store(0, Relaxed);
@@ -64,7 +62,7 @@ impl Device {
         let write_through = shape.features & abi::F_WRITE_THROUGH != 0;
         this.write_through.store(write_through.into(), Relaxed);
         // Before the disk: it may be opened as soon as it is there.
-        let old = this.ledger.lock().configure(slots, scratch, policies);
+        let old = this.ledger.lock().configure(slots, policies);
         drop(old);
         let (number, data) = (this.number, this.clone());
         let disk = Disk::new(number, shape, set, this.node.lock().as_ref(), data);
@@ -314,7 +312,7 @@ impl Device {
     }
 
     pub(super) fn retire(&self) {
-        let old = self.ledger.lock().retire(Store::new(), Store::new());
+        let old = self.ledger.lock().retire(Store::new());
         drop(old);
     }
 }

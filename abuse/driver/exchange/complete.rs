@@ -4,13 +4,13 @@
 
 use super::forward::forward;
 use crate::abi::{self, Done, Exchange};
-use crate::device::{Device, DeviceLedger, CHUNK};
-use crate::ledger::{Ended, Finish, Op, Refusal, Wake};
+use crate::device::{Device, DeviceLedger, LockedLedger, CHUNK};
+use crate::ledger::{Ended, Facts, Finish, Op, Refusal, Wake};
 use crate::sys::few::Few;
 use crate::sys::request::{Request, Status, Together};
 use crate::sys::task::{self, NoBottomHalves};
 use crate::sys::trace;
-use crate::sys::user;
+use crate::sys::user::{self, NoFaults};
 use crate::transfer;
 use core::mem::size_of;
 use kernel::prelude::*;
@@ -21,154 +21,263 @@ const ESTALE: i32 = kernel::bindings::ESTALE as i32;
 
 /// Completes what the call names. Returns how many were completed and how many refused.
 pub(super) fn complete(device: &Arc<Device>, call: &Exchange) -> Result<(u32, u32)> {
-    let (mut completed, mut failed) = (0u32, 0u32);
+    let mut failed = 0u32;
     let mut at = call.done;
     let mut left = call.done_count;
     while left > 0 {
+        let first = left == call.done_count;
         let count = (left as usize).min(CHUNK);
         let mut entries: Few<Done, CHUNK> = Few::new();
-        while entries.as_slice().len() < count {
-            let _ = entries.push(Done::default());
-        }
-        let entries = entries.as_mut_slice();
-        if let Err(error) = user::read_slice(at, entries) {
-            if completed == 0 && failed == 0 {
+        if let Err(error) = user::read_few(at, count, &mut entries) {
+            if first {
                 return Err(error);
             }
             // What cannot be read is refused; there is nowhere to say so but in the count.
-            return Ok((completed, failed.saturating_add(left)));
+            failed = failed.saturating_add(left);
+            break;
         }
-        let (mut statuses, mut all) = complete_chunk(device, entries);
-        if !all && statuses.contains(&FORWARD) {
-            forward(device, entries, &mut statuses);
-            all = statuses.iter().all(|&status| status == 0);
+        let entries = entries.as_slice();
+        let mut refused: Refused = Few::new();
+        if !complete_chunk(device, entries, first, &mut refused) {
+            return Err(device.absence());
+        }
+        if !refused.is_empty() {
+            failed = failed.saturating_add(complete_others(device, at, entries, &refused));
         }
         at = at.wrapping_add(size_of::<Done>().wrapping_mul(count) as u64);
         left = left.saturating_sub(count as u32);
-        if all {
-            completed = completed.wrapping_add(count as u32);
-            continue;
-        }
-        for (index, &status) in statuses.iter().take(count).enumerate() {
-            if status == 0 {
-                completed = completed.wrapping_add(1);
-                continue;
-            }
-            failed = failed.wrapping_add(1);
-            if trace::put_is_on() {
-                let id = entries.get(index).map_or(0, |done| done.id);
-                trace::put_refused(device.number(), id, status);
-            }
-            let back = count.wrapping_sub(index).wrapping_mul(size_of::<Done>());
-            let entry = at.wrapping_sub(back as u64);
-            // A caller that takes this memory away is told by the count alone.
-            let _ = user::write(entry.wrapping_add(STATUS_OFFSET), &status);
+    }
+    Ok((call.done_count.saturating_sub(failed), failed))
+}
+
+/// Sees to the entries that could not be completed at once: forwards those that ask for it, brings in
+/// what was missing, and tells the worker of the others. Returns how many those are.
+#[cold]
+fn complete_others(device: &Arc<Device>, at: u64, entries: &[Done], refused: &Refused) -> u32 {
+    let mut statuses = [0i32; CHUNK];
+    for &(entry, status) in refused.as_slice() {
+        if let Some(place) = statuses.get_mut(usize::from(entry)) {
+            *place = status;
         }
     }
-    Ok((completed, failed))
+    if statuses.contains(&FORWARD) {
+        forward(device, entries, &mut statuses);
+    }
+    let mut failed = 0u32;
+    for (index, (done, status)) in entries.iter().zip(statuses).enumerate() {
+        let status = match status {
+            AGAIN => complete_slowly(device, done),
+            status => status,
+        };
+        if status == 0 {
+            continue;
+        }
+        failed = failed.wrapping_add(1);
+        if trace::put_is_on() {
+            trace::put_refused(device.number(), done.id, status);
+        }
+        let entry = at.wrapping_add(index.wrapping_mul(size_of::<Done>()) as u64);
+        // A caller that takes this memory away is told by the count alone.
+        let _ = user::write(entry.wrapping_add(STATUS_OFFSET), &status);
+    }
+    failed
 }
 
 const STATUS_OFFSET: u64 = core::mem::offset_of!(Done, status) as u64;
 
-/// A request that is being completed: which entry it is of, and what becomes of it.
-struct Begun {
-    finish: Finish<Request>,
-    entry: u8,
-    fate: Brought,
-}
+/// Entries that were not completed, and why not.
+type Refused = Few<(u8, i32), CHUNK>;
 
 const _: () = assert!(CHUNK <= u8::MAX as usize);
+
+/// A request that is being completed: as which entry, and what becomes of it.
+struct Begun<'a> {
+    finish: Finish<Request, ()>,
+    done: &'a Done,
+    fate: Fate,
+}
 
 /// Requests that have left the ledger, with how they end.
 pub(super) type Leaving = Few<(Ended<Request>, Status), CHUNK>;
 
-/// Completes some entries, under two short holds of the lock. Returns their statuses, and whether all
-/// of them are 0.
+/// Completes some entries, under two short holds of the lock; under one if none of them brings data.
+/// Says which were not completed. False if there is no disk, which only the `first` hear.
 #[inline(never)] // Its frame must be gone when memory is faulted in.
-fn complete_chunk(device: &Arc<Device>, entries: &[Done]) -> ([i32; CHUNK], bool) {
-    let mut all = true;
-    let mut statuses = [0i32; CHUNK];
-    let mut begun: Few<Begun, CHUNK> = Few::new();
+fn complete_chunk(
+    device: &Arc<Device>,
+    entries: &[Done],
+    first: bool,
+    refused: &mut Refused,
+) -> bool {
+    let mut ending = Ending {
+        together: Together::new(),
+        leaving: Few::new(),
+        // All of them were done when the worker said so.
+        now: task::now(),
+    };
+    let mut begun: Few<Begun<'_>, CHUNK> = Few::new();
     let mut ledger = device.ledger.lock();
-    for (entry, done) in entries.iter().enumerate() {
+    if first && !ledger.is_alive() {
+        return false;
+    }
+    begin_all(
+        device,
+        &mut ledger,
+        entries,
+        &mut begun,
+        &mut ending,
+        refused,
+    );
+    let mut wake = ledger.wake_the_kept();
+    drop(ledger);
+
+    if !begun.is_empty() {
+        if !bring_all(&mut begun) {
+            let leaving = &mut ending.leaving;
+            wake = wake.and(undo(device, &mut begun, entries, refused, leaving));
+        }
+        let mut ledger = device.ledger.lock();
+        if trace::put_is_on() {
+            for Begun { finish, done, .. } in begun.as_slice() {
+                let status = status_of(done.result);
+                trace::put(device.number(), finish.id, finish.request.seen(), status);
+            }
+        }
+        commit_all(&mut ledger, &mut begun, &mut ending);
+        wake = wake.and(ledger.wake_the_kept());
+        drop(ledger);
+    }
+    device.wake(wake);
+    end(device, ending.together, &mut ending.leaving);
+    true
+}
+
+/// Requests on their way out.
+struct Ending {
+    together: Together,
+    leaving: Leaving,
+    now: u64,
+}
+
+/// Begins to complete, and ends what needs no data at once.
+#[inline(never)] // As `Terms::claim`.
+fn begin_all<'a>(
+    device: &Device,
+    ledger: &mut LockedLedger<'_>,
+    entries: &'a [Done],
+    begun: &mut Few<Begun<'a>, CHUNK>,
+    ending: &mut Ending,
+    refused: &mut Refused,
+) {
+    let mut filling = begun.filling();
+    for done in entries {
         let status = match check(done) {
             Err(_) if is_forward(done) => FORWARD,
             Err(error) => error.to_errno(),
             Ok(()) => match ledger.finish_begin(done.id, false) {
                 Ok(finish) => {
-                    // There is room for as many as there are entries.
-                    let _ = begun.push(Begun {
-                        finish,
-                        entry: entry as u8,
-                        fate: Brought::All,
-                    });
+                    let (facts, finish) = (finish.facts, finish.bare());
+                    let fate = fate_of(facts, done);
+                    if fate != Fate::End {
+                        // There is room for as many as there are entries.
+                        filling.push(Begun { finish, done, fate });
+                        continue;
+                    }
+                    // Nothing can go wrong any more: under this very hold of the lock.
+                    let status = status_of(done.result);
+                    if trace::put_is_on() {
+                        let (id, request) = (finish.id, finish.request.seen());
+                        trace::put(device.number(), id, request, status);
+                    }
+                    let gone = ledger.finish_commit(finish, status == Status::OK, ending.now);
+                    leave(gone, status, &mut ending.together, &mut ending.leaving);
                     continue;
                 }
-                Err(refusal) => refused(refusal),
+                Err(refusal) => self::refused(refusal),
             },
         };
-        all = false;
-        if let Some(place) = statuses.get_mut(entry) {
-            *place = status;
-        }
+        refuse(entries, done, status, refused);
     }
-    drop(ledger);
-    if !all && begun.is_empty() {
-        return (statuses, all);
-    }
+}
 
+#[cold]
+fn refuse(entries: &[Done], done: &Done, status: i32, refused: &mut Refused) {
+    let is = |entry: &Done| core::ptr::eq(entry, done);
+    if let Some(entry) = entries.iter().position(is) {
+        let _ = refused.push((entry as u8, status));
+    }
+}
+
+/// Ends those whose data have been brought.
+#[inline(never)] // As `Terms::claim`.
+fn commit_all(
+    ledger: &mut LockedLedger<'_>,
+    begun: &mut Few<Begun<'_>, CHUNK>,
+    ending: &mut Ending,
+) {
+    begun.take_each(|_, begun| {
+        // Only what ends well brings data.
+        let gone = ledger.finish_commit(begun.finish, true, ending.now);
+        leave(gone, Status::OK, &mut ending.together, &mut ending.leaving);
+    });
+}
+
+/// Brings the data of all that are to have some. Returns whether all of it was there.
+#[inline(never)] // As `Terms::claim`.
+fn bring_all(begun: &mut Few<Begun<'_>, CHUNK>) -> bool {
+    let mut all = true;
+    let no_faults = NoFaults::new();
     for begun in begun.as_mut_slice() {
-        if let Some(done) = entries.get(usize::from(begun.entry)) {
-            if begun.finish.op == Op::Read && done.result == abi::OK {
-                begun.fate = bring(&begun.finish, done);
+        let request = &begun.finish.request;
+        if begun.fate == Fate::Copy {
+            if !transfer::from_user(request, begun.done.buffer, &no_faults) {
+                begun.fate = Fate::Missing;
+                all = false;
             }
+            continue;
+        }
+        match begun.fate {
+            Fate::Zero => transfer::zero(request),
+            Fate::Missing | Fate::Never => all = false,
+            Fate::End | Fate::Copy => {}
         }
     }
+    all
+}
 
-    let mut together = Together::new();
-    let mut leaving: Leaving = Few::new();
+/// Gives those back whose data were not to be had, and says why. The others stay in the list.
+#[cold]
+fn undo<'a>(
+    device: &Device,
+    begun: &mut Few<Begun<'a>, CHUNK>,
+    entries: &[Done],
+    refused: &mut Refused,
+    leaving: &mut Leaving,
+) -> Wake {
     let mut wake = Wake::default();
-    let mut again = false;
-    let now = task::now();
+    let mut others: Few<Begun<'a>, CHUNK> = Few::new();
     let mut ledger = device.ledger.lock();
     begun.take_each(|_, begun| {
-        let entry = usize::from(begun.entry);
-        if begun.fate == Brought::All {
-            let result = entries.get(entry).map_or(abi::OK, |done| done.result);
-            let status = status_of(result);
-            let gone = commit(device, &mut ledger, begun.finish, status, now);
-            wake = wake.and(gone.wake);
-            leave(gone, status, &mut together, &mut leaving);
-            return;
-        }
-        all = false;
-        again |= begun.fate == Brought::Missing;
-        if let Some(status) = statuses.get_mut(entry) {
-            *status = match begun.fate {
-                Brought::Never => EINVAL.to_errno(),
-                _ => AGAIN,
-            };
-        }
+        let status = match begun.fate {
+            Fate::Missing => AGAIN,
+            Fate::Never => EINVAL.to_errno(),
+            _ => {
+                let _ = others.push(begun);
+                return;
+            }
+        };
+        refuse(entries, begun.done, status, refused);
         match abort(device, &mut ledger, begun.finish) {
             Ok(others) => wake = wake.and(others),
             Err(gone) => {
-                wake = wake.and(gone.wake);
-                leave(gone, Status::IO_ERROR, &mut together, &mut leaving);
+                let _ = leaving.push((gone, Status::IO_ERROR));
             }
         }
     });
+    wake = wake.and(ledger.wake_the_kept());
     drop(ledger);
-    device.wake(wake);
-    end(device, together, &mut leaving);
-
-    if again {
-        for (done, status) in entries.iter().zip(&mut statuses) {
-            if *status == AGAIN {
-                *status = complete_slowly(device, done);
-            }
-        }
-    }
-    (statuses, all)
+    *begun = others;
+    wake
 }
 
 /// Sees to the end of a request, once the ledger is unlocked.
@@ -179,23 +288,24 @@ pub(super) fn leave(
     together: &mut Together,
     leaving: &mut Leaving,
 ) {
-    if status != Status::OK || gone.doomed || trace::end_is_on() {
-        return leave_alone(gone, status, leaving);
-    }
+    // Taken apart, so that it is in memory only if it is left alone.
     let Ended {
         request,
         id,
         queued_at,
         doomed,
-        wake,
     } = gone;
-    if let Err(request) = together.add(request) {
+    let together = if status != Status::OK || doomed || trace::end_is_on() {
+        Err(request)
+    } else {
+        together.add(request)
+    };
+    if let Err(request) = together {
         let gone = Ended {
             request,
             id,
             queued_at,
             doomed,
-            wake,
         };
         leave_alone(gone, status, leaving);
     }
@@ -230,8 +340,12 @@ fn complete_slowly(device: &Arc<Device>, done: &Done) -> i32 {
             Ok(finish) => finish,
             Err(refusal) => return refused(refusal),
         };
-        let all = matches!(bring(&finish, done), Brought::All);
-        if finish_one(device, finish, all.then(|| status_of(done.result))) {
+        let brought = match fate_of(finish.facts, done) {
+            Fate::Copy => transfer::from_user(&finish.request, done.buffer, &NoFaults::new()),
+            // The entry was looked at before, and what it names has not changed.
+            _ => false,
+        };
+        if finish_one(device, finish, brought.then(|| status_of(done.result))) {
             return 0;
         }
     }
@@ -248,50 +362,39 @@ pub(crate) fn finish_one(
     let mut ledger = device.ledger.lock();
     let gone = match status {
         Some(status) => {
-            let gone = commit(device, &mut ledger, finish, status, now);
+            if trace::put_is_on() {
+                trace::put(device.number(), finish.id, finish.request.seen(), status);
+            }
+            let gone = ledger.finish_commit(finish, status == Status::OK, now);
             Ok((gone, status))
         }
         None => {
             abort(device, &mut ledger, finish).map_or_else(|gone| Ok((gone, Status::IO_ERROR)), Err)
         }
     };
+    let wake = ledger.wake_the_kept();
     drop(ledger);
     match gone {
         Ok((gone, status)) => {
-            device.wake(gone.wake);
+            device.wake(wake);
             let mut leaving: Leaving = Few::new();
             let _ = leaving.push((gone, status));
             end_each(device, &mut leaving, &NoBottomHalves::new());
             true
         }
-        Err(wake) => {
-            device.wake(wake);
+        Err(others) => {
+            device.wake(wake.and(others));
             false
         }
     }
 }
 
-/// Commits a finish, and tells whoever traces.
-#[inline(always)]
-fn commit(
-    device: &Device,
-    ledger: &mut DeviceLedger,
-    finish: Finish<Request>,
-    status: Status,
-    now: u64,
-) -> Ended<Request> {
-    if trace::put_is_on() {
-        trace::put(device.number(), finish.id, &finish.request, status);
-    }
-    ledger.finish_commit(finish, status == Status::OK, now)
-}
-
 /// Aborts a finish, and tells whoever traces if the request is offered again because of that.
 #[cold]
-fn abort(
+fn abort<T>(
     device: &Device,
     ledger: &mut DeviceLedger,
-    finish: Finish<Request>,
+    finish: Finish<Request, T>,
 ) -> core::result::Result<Wake, Ended<Request>> {
     let id = finish.id;
     let outcome = ledger.finish_abort(finish);
@@ -346,32 +449,38 @@ fn is_forward(done: &Done) -> bool {
     known && done.result == abi::OK && done.reserved == 0
 }
 
+/// What becomes of a completion.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Brought {
-    /// All data are there, or none are needed.
-    All,
+enum Fate {
+    /// It ends the request: all data are there, or none are needed.
+    End,
+    /// Data have to be copied.
+    Copy,
+    /// Data have to be zeroed.
+    Zero,
     /// A page was missing.
     Missing,
     /// The entry does not fit the request.
     Never,
 }
 
-/// Brings the data of a read that went well.
+/// Only a read that went well brings data.
 #[inline(always)]
-fn bring(finish: &Finish<Request>, done: &Done) -> Brought {
-    if finish.op != Op::Read || done.result != abi::OK {
-        return Brought::All;
+fn fate_of(asked: Facts, done: &Done) -> Fate {
+    if asked.op != Op::Read || done.result != abi::OK {
+        return Fate::End;
     }
-    if done.flags & abi::DONE_ZERO != 0 {
-        transfer::zero(&finish.request);
-        return Brought::All;
+    if done.flags != 0 || done.length != asked.bytes {
+        return unlikely_fate(done);
     }
-    if done.length != finish.bytes {
-        return Brought::Never;
-    }
-    match transfer::from_user(&finish.request, done.buffer) {
-        true => Brought::All,
-        false => Brought::Missing,
+    Fate::Copy
+}
+
+#[cold]
+fn unlikely_fate(done: &Done) -> Fate {
+    match done.flags & abi::DONE_ZERO {
+        0 => Fate::Never,
+        _ => Fate::Zero,
     }
 }
 

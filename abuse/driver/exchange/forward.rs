@@ -74,7 +74,12 @@ pub(super) fn forward(device: &Arc<Device>, entries: &[Done], statuses: &mut [i3
             Ok((forward, others)) => {
                 wake = wake.and(others);
                 if trace::put_is_on() {
-                    trace::put(device.number(), forward.id, &forward.request, Status::OK);
+                    trace::put(
+                        device.number(),
+                        forward.id,
+                        forward.request.seen(),
+                        Status::OK,
+                    );
                 }
                 let (op, durable) = (forward.op, write_through || forward.request.fua());
                 let returns = done.flags & abi::DONE_RETURN != 0;
@@ -130,14 +135,13 @@ pub(super) fn forward(device: &Arc<Device>, entries: &[Done], statuses: &mut [i3
 fn end_all(device: &Device, landed: &mut Few<Cargo, CHUNK>) {
     let mut together = Together::new();
     let mut leaving: Leaving = Few::new();
-    let mut wake = Wake::default();
     let now = task::now();
     let mut ledger = device.ledger.lock();
     landed.take_each(|_, cargo| {
         let gone = ledger.forward_commit(cargo.forward, true, now);
-        wake = wake.and(gone.wake);
         leave(gone, Status::OK, &mut together, &mut leaving);
     });
+    let wake = ledger.wake_the_kept();
     drop(ledger);
     device.wake(wake);
     end(device, together, &mut leaving);
@@ -238,15 +242,16 @@ impl Tower for Device {
         } else {
             Err(ledger.forward_commit(cargo.forward, status == Status::OK, now))
         };
+        let kept = ledger.wake_the_kept();
         drop(ledger);
         let gone = match gone {
             Ok(wake) => {
-                self.wake(wake);
+                self.wake(wake.and(kept));
                 return None;
             }
             Err(gone) => gone,
         };
-        self.wake(gone.wake);
+        self.wake(kept);
         let status = match gone.doomed {
             true => Status::IO_ERROR,
             false => status,

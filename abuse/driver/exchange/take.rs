@@ -4,36 +4,52 @@
 
 use super::complete::{end_each, Leaving};
 use crate::abi::{self, Exchange, Take};
-use crate::device::{Device, Woken, CHUNK};
-use crate::ledger::{Claim, Next, Op, Wake};
-use crate::sys::few::Few;
+use crate::device::{Device, LockedLedger, Woken, CHUNK};
+use crate::ledger::{Claim, Op, Told, Unclaimed, Wake, Who};
+use crate::sys::few::{Few, FillingBoth};
 use crate::sys::request::{Request, Status};
 use crate::sys::task::{self, NoBottomHalves};
 use crate::sys::trace;
-use crate::sys::user;
+use crate::sys::user::{self, NoFaults};
 use crate::transfer;
 use core::mem::size_of;
 use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::Arc;
 
 /// Where the bytes of requests are placed.
+#[derive(Clone, Copy)]
 struct Arena {
-    base: u64,
-    bytes: u64,
-    used: u64,
+    next: u64,
+    /// What is left, from there.
+    room: u64,
+    /// Of a number of bytes, the part that moves on; nothing if no bytes are placed at all.
+    mask: u64,
 }
 
 impl Arena {
-    fn room(&self) -> u64 {
-        self.bytes.saturating_sub(self.used)
+    fn new(call: &Exchange) -> Self {
+        match call.flags & abi::X_NO_DATA {
+            0 => Arena {
+                next: call.arena,
+                room: call.arena_bytes,
+                mask: !u64::from(abi::ARENA_ALIGN - 1),
+            },
+            _ => Arena {
+                next: 0,
+                room: u64::MAX,
+                mask: 0,
+            },
+        }
     }
 
-    /// The place of the next `bytes`.
+    /// The place of the next `bytes`, for which there is room.
+    #[inline(always)]
     fn place(&mut self, bytes: u32) -> u64 {
-        let at = self.base.wrapping_add(self.used);
-        let align = u64::from(abi::ARENA_ALIGN - 1);
-        let end = self.used.saturating_add(u64::from(bytes));
-        self.used = end.saturating_add(align) & !align;
+        let step = u64::from(bytes).wrapping_add(u64::from(abi::ARENA_ALIGN - 1)) & self.mask;
+        let at = self.next;
+        self.next = at.wrapping_add(step);
+        self.room = self.room.saturating_sub(step);
         at
     }
 }
@@ -47,31 +63,36 @@ enum Trouble {
 }
 
 /// Takes up to `take_max` requests, waiting up to `patience` nanoseconds for `take_min`.
+///
+/// `known` is where the ledger keeps the worker that used this file last.
 pub(super) fn take(
     device: &Arc<Device>,
-    holder: u32,
+    who: &Who,
+    known: &Atomic<u32>,
     call: &mut Exchange,
     patience: u64,
 ) -> Result {
-    let data = call.flags & abi::X_NO_DATA == 0;
-    let mut arena = Arena {
-        base: call.arena,
-        bytes: call.arena_bytes,
-        used: 0,
+    let mut arena = Arena::new(call);
+    let mut wait = match patience {
+        0 => None,
+        abi::FOREVER => Some(u64::MAX),
+        patience => Some(task::now().saturating_add(patience)),
     };
-    let mut deadline = match patience {
-        0 => 0,
-        abi::FOREVER => u64::MAX,
-        patience => task::now().saturating_add(patience),
+    let terms = Terms {
+        data: call.flags & abi::X_NO_DATA == 0,
+        detached: call.flags & abi::X_DETACHED != 0,
+        holder: known.load(Relaxed),
+    };
+    let mut taker = Taker {
+        device,
+        who,
+        known,
+        terms,
+        is_known: false,
     };
     let mut tries = 0;
     while call.taken < call.take_max {
-        let chunk = Chunk {
-            data,
-            detached: call.flags & abi::X_DETACHED != 0,
-            holder,
-        };
-        let Some((taken, trouble)) = chunk.take(device, call, &mut arena, deadline)? else {
+        let Some((taken, trouble)) = taker.take(call, &mut arena, wait)? else {
             return Ok(());
         };
         if taken > 0 {
@@ -94,121 +115,191 @@ pub(super) fn take(
                     return Err(EAGAIN);
                 }
                 user::fault_in_writable(at, len)?;
-                arena.used = 0;
+                arena = Arena::new(call);
             }
         }
         if call.taken > 0 {
             // Whatever else is there is taken too, but not waited for.
-            deadline = 0;
+            wait = None;
         }
     }
     Ok(())
 }
 
-/// Claims with the place of their bytes.
-type Claims = Few<(Claim<Request>, u64), CHUNK>;
+/// A chunk of claims, and what the worker is told of each.
+struct Claimed {
+    claims: Claims,
+    entries: Few<Take, CHUNK>,
+    /// Whether there may be data to copy.
+    writes: bool,
+    /// Whether the next one did not fit.
+    too_big: bool,
+}
 
-/// How a chunk of requests is taken.
-struct Chunk {
+type Claims = Few<Claim<Request, ()>, CHUNK>;
+
+/// How requests are taken.
+#[derive(Clone, Copy)]
+struct Terms {
     data: bool,
     detached: bool,
+    /// Where the ledger keeps the worker.
     holder: u32,
 }
 
-impl Chunk {
-    /// Takes requests, waiting for the first of them until `deadline`. Returns how many, and why no
-    /// more; `None`: there are none.
+impl Terms {
+    /// Claims up to `most` requests that are there.
+    #[inline(never)] // Else what others keep in registers is in its way.
+    fn claim(
+        self,
+        ledger: &mut LockedLedger<'_>,
+        most: usize,
+        arena: &mut Arena,
+        now: u64,
+        claimed: &mut Claimed,
+    ) {
+        let epoch = ledger.epoch();
+        let mut both = FillingBoth::new(&mut claimed.claims, &mut claimed.entries);
+        let (mut others, mut places) = (false, *arena);
+        while !both.has(most) {
+            match ledger.take_begin(self.holder, self.detached, places.room, now) {
+                Ok(claim) => {
+                    let (request, told) = (&claim.request, &claim.told);
+                    let mut flags = 0;
+                    if told.op != Op::Read {
+                        others = true;
+                        flags = flags_of(request, told);
+                    }
+                    let entry = Take {
+                        id: claim.id,
+                        sector: request.sector_of(told.op),
+                        buffer: match told.op.has_data() {
+                            true => places.place(told.bytes),
+                            false => 0,
+                        },
+                        age_ns: told.age,
+                        length: told.bytes,
+                        attempt: told.attempt,
+                        epoch,
+                        op: told.op as u16,
+                        flags: flags | u16::from(told.failure) << abi::REQ_FAILED_SHIFT,
+                    };
+                    both.push(claim.bare(), entry);
+                }
+                Err(Unclaimed::TooBig(_)) => {
+                    claimed.too_big = true;
+                    break;
+                }
+                Err(Unclaimed::Nothing) => break,
+            }
+        }
+        claimed.writes = others && self.data;
+        *arena = places;
+    }
+}
+
+/// Who takes, chunk by chunk.
+struct Taker<'a> {
+    device: &'a Arc<Device>,
+    who: &'a Who,
+    known: &'a Atomic<u32>,
+    terms: Terms,
+    /// Whether `terms.holder` is the worker. It stays so as long as the caller lives and has the
+    /// file open: through this call.
+    is_known: bool,
+}
+
+impl Taker<'_> {
+    /// Takes requests, waiting for the first of them until `wait` if at all. Returns how many, and
+    /// why no more; `None`: there are none.
     #[inline(never)] // As `complete_chunk`.
     fn take(
-        &self,
-        device: &Arc<Device>,
+        &mut self,
         call: &mut Exchange,
         arena: &mut Arena,
-        deadline: u64,
+        wait: Option<u64>,
     ) -> Result<Option<(u32, Option<Trouble>)>> {
-        let mut claims: Claims = Few::new();
-        let Some(too_big) = self.claim(device, call, arena, deadline, &mut claims)? else {
-            return Ok(None);
+        let mut claimed = Claimed {
+            claims: Few::new(),
+            entries: Few::new(),
+            writes: false,
+            too_big: false,
         };
-        let (taken, trouble) = self.deliver(device, call, &mut claims);
-        Ok(Some((
-            taken,
-            trouble.or(too_big.then_some(Trouble::TooBig)),
-        )))
+        let now = self.claim(call, arena, wait, &mut claimed)?;
+        if claimed.claims.is_empty() && !claimed.too_big {
+            return Ok(None);
+        }
+        let (taken, trouble) = self.deliver(call, &mut claimed, now);
+        let too_big = claimed.too_big.then_some(Trouble::TooBig);
+        Ok(Some((taken, trouble.or(too_big))))
     }
 
-    /// Claims requests, waiting for them until `deadline`. `None`: there are none. The flag says
-    /// that the one after the last did not fit.
+    /// Claims requests, waiting for them until `wait` if at all. Returns the time.
     #[inline(always)]
     fn claim(
-        &self,
-        device: &Arc<Device>,
+        &mut self,
         call: &mut Exchange,
         arena: &mut Arena,
-        deadline: u64,
-        claims: &mut Claims,
-    ) -> Result<Option<bool>> {
+        mut wait: Option<u64>,
+        claimed: &mut Claimed,
+    ) -> Result<u64> {
         let most = (call.take_max.saturating_sub(call.taken) as usize).min(CHUNK);
-        let mut wait = deadline != 0;
+        let device = self.device;
         let mut interrupted = false;
         let mut ledger = device.ledger.lock();
         loop {
             if !ledger.is_alive() {
                 return Err(device.absence());
             }
-            let mut too_big = false;
-            let min = call.take_min.min(ledger.tags());
-            // Whoever is being stopped or killed leaves to others what it could do nothing with.
-            if !interrupted && (!wait || ledger.is_ready_for(self.holder, min)) {
-                let now = task::now();
-                call.epoch = ledger.epoch();
-                for _ in 0..most {
-                    let room = if self.data { arena.room() } else { u64::MAX };
-                    match ledger.take_begin(self.holder, self.detached, room, now) {
-                        Next::Claim(claim) => {
-                            let has_data = self.data && claim.op.has_data();
-                            let at = if has_data {
-                                arena.place(claim.bytes)
-                            } else {
-                                0
-                            };
-                            // There is room for `most`.
-                            let _ = claims.push((claim, at));
-                        }
-                        Next::TooBig(_) => {
-                            too_big = true;
-                            break;
-                        }
-                        Next::Nothing => break,
-                    }
+            if !self.is_known {
+                if !ledger.holder_is(self.terms.holder, self.who) {
+                    drop(ledger);
+                    self.enter()?;
+                    ledger = device.ledger.lock();
+                    continue;
                 }
+                self.is_known = true;
             }
-            let some = !claims.is_empty();
-            if some || too_big || !wait {
+            let min = call.take_min.min(ledger.tags());
+            let holder = self.terms.holder;
+            let mut now = 0;
+            // Whoever is being stopped or killed leaves to others what it could do nothing with.
+            if !interrupted && (wait.is_none() || ledger.is_ready_for(holder, min)) {
+                now = task::now();
+                self.terms.claim(&mut ledger, most, arena, now, claimed);
+            }
+            let some = !claimed.claims.is_empty() || claimed.too_big;
+            let Some(deadline) = wait.filter(|_| !some) else {
+                call.epoch = ledger.epoch();
+                call.queued = ledger.queued();
                 // What is left may be for others.
                 let wake = ledger.wake();
                 drop(ledger);
                 device.wake(wake);
-                if some || too_big {
-                    return Ok(Some(too_big));
-                }
-                return if interrupted {
-                    Err(ERESTARTNOHAND)
-                } else {
-                    Ok(None)
+                return match interrupted && !some {
+                    true => Err(ERESTARTNOHAND),
+                    false => Ok(now),
                 };
-            }
+            };
             let woken;
-            (ledger, woken) = device.sleep(ledger, self.holder, min, call.spin, deadline);
+            (ledger, woken) = device.sleep(ledger, holder, min, call.spin, deadline);
             match woken {
                 Woken::Look => {}
-                Woken::Late => wait = false,
+                Woken::Late => wait = None,
                 Woken::Signal => {
-                    wait = false;
+                    wait = None;
                     interrupted = true;
                 }
             }
         }
+    }
+
+    /// Finds the worker's place in the ledger, or makes one.
+    #[cold]
+    fn enter(&mut self) -> Result {
+        self.terms.holder = self.device.holder(self.who)?;
+        self.known.store(self.terms.holder, Relaxed);
+        Ok(())
     }
 
     /// Copies claimed requests to the worker and commits them, in order, until one cannot be
@@ -216,55 +307,59 @@ impl Chunk {
     #[inline(always)]
     fn deliver(
         &self,
-        device: &Arc<Device>,
         call: &mut Exchange,
-        claims: &mut Claims,
+        claimed: &mut Claimed,
+        now: u64,
     ) -> (u32, Option<Trouble>) {
+        let device = self.device;
         let mut trouble = None;
-        let mut entries: Few<Take, CHUNK> = Few::new();
-        let epoch = call.epoch;
-        for (claim, at) in claims.as_slice() {
-            if self.data && claim.op == Op::Write && !transfer::to_user(&claim.request, *at) {
-                trouble = Some(Trouble::Missing(*at, claim.bytes as usize));
-                break;
+        let Claimed {
+            claims,
+            entries,
+            writes,
+            ..
+        } = claimed;
+        let entries = entries.as_slice();
+        let no_faults = NoFaults::new();
+        let mut count = entries.len();
+        if *writes {
+            if let Some(index) = copy_writes(claims, entries, &no_faults) {
+                count = index;
+                trouble = entries
+                    .get(index)
+                    .map(|entry| Trouble::Missing(entry.buffer, entry.length as usize));
             }
-            let _ = entries.push(describe(claim, *at, epoch));
         }
         let offset = (call.taken as usize).wrapping_mul(size_of::<Take>()) as u64;
         let at = call.take.wrapping_add(offset);
-        let filled = entries.as_slice();
-        let mut count = filled.len();
-        if count > 0 && !user::write_nofault(at, filled) {
+        let filled = entries.get(..count).unwrap_or(&[]);
+        if count > 0 && !user::write_nofault(at, filled, &no_faults) {
             trouble = Some(Trouble::Missing(at, core::mem::size_of_val(filled)));
             count = 0;
         }
+        drop(no_faults);
 
         let mut leaving: Leaving = Few::new();
-        let mut wake = Wake::default();
-        let now = task::now();
+        if trouble.is_some() {
+            give_back(device, claims, count, &mut leaving);
+        }
         let mut ledger = device.ledger.lock();
-        claims.take_each(|index, (claim, _)| {
-            let gone = if index < count {
-                if trace::get_is_on() {
-                    let (id, request) = (claim.id, &claim.request);
-                    trace::get(device.number(), id, request, claim.attempt, claim.age);
-                }
-                ledger.take_commit(claim, now)
-            } else {
-                match ledger.take_abort(claim) {
-                    Ok(others) => {
-                        wake = wake.and(others);
-                        None
-                    }
-                    Err(gone) => Some(gone),
-                }
-            };
-            if let Some(gone) = gone {
-                wake = wake.and(gone.wake);
+        if trace::get_is_on() {
+            for (claim, entry) in claims.as_slice().iter().zip(entries) {
+                let (id, request) = (claim.id, &claim.request);
+                trace::get(device.number(), id, request, entry.attempt, entry.age_ns);
+            }
+        }
+        claims.take_each(|_, claim| {
+            if let Some(gone) = ledger.take_commit(claim, now) {
                 let _ = leaving.push((gone, Status::IO_ERROR));
             }
         });
         call.queued = ledger.queued();
+        let wake = match leaving.is_empty() {
+            true => Wake::default(),
+            false => ledger.wake_the_kept(),
+        };
         drop(ledger);
         device.wake(wake);
         if !leaving.is_empty() {
@@ -274,25 +369,43 @@ impl Chunk {
     }
 }
 
-/// What the worker is told of a request.
+/// Copies what is to be written to the worker. Returns the place of the first that did not arrive.
+#[inline(never)]
+fn copy_writes(claims: &Claims, entries: &[Take], no_faults: &NoFaults) -> Option<usize> {
+    let mut both = claims.as_slice().iter().zip(entries);
+    both.position(|(claim, entry)| {
+        let writes = entry.op == Op::Write as u16;
+        writes && !transfer::to_user(&claim.request, entry.buffer, no_faults)
+    })
+}
+
+/// Puts all claims but the first `count` back into the queue.
+#[cold]
+fn give_back(device: &Device, claims: &mut Claims, count: usize, leaving: &mut Leaving) {
+    let mut wake = Wake::default();
+    let mut ledger = device.ledger.lock();
+    while claims.as_slice().len() > count {
+        let Some(claim) = claims.pop() else {
+            break;
+        };
+        match ledger.take_abort(claim) {
+            Ok(others) => wake = wake.and(others),
+            Err(gone) => {
+                let _ = leaving.push((gone, Status::IO_ERROR));
+            }
+        }
+    }
+    wake = wake.and(ledger.wake_the_kept());
+    drop(ledger);
+    device.wake(wake);
+}
+
+/// What the worker is told of a request beside its operation.
 #[inline(always)]
-fn describe(claim: &Claim<Request>, at: u64, epoch: u32) -> Take {
-    let request = &claim.request;
-    let flags = match claim.op {
+fn flags_of(request: &Request, told: &Told) -> u16 {
+    match told.op {
         Op::Write if request.fua() => abi::REQ_FUA,
         Op::WriteZeroes if request.nounmap() => abi::REQ_NOUNMAP,
         _ => 0,
-    };
-    let failed = u16::from(claim.failure) << abi::REQ_FAILED_SHIFT;
-    Take {
-        id: claim.id,
-        sector: request.sector_of(claim.op),
-        buffer: at,
-        age_ns: claim.age,
-        length: claim.bytes,
-        attempt: claim.attempt,
-        epoch,
-        op: claim.op as u16,
-        flags: flags | failed,
     }
 }

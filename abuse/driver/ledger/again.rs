@@ -2,9 +2,9 @@
 
 //! Offering again: what a worker had is the next one's.
 
-use super::queue::sort_by;
+use super::queue::Sorter;
 use super::words::{Again, Held, Policies, Requeued, Why};
-use super::{id, Ledger, Process, State, NONE};
+use super::{Ledger, Process, State, NONE};
 
 impl<P, Q: Process> Ledger<P, Q> {
     /// Offers again what is taken and `which` selects, in order of arrival, with new ids. What is
@@ -18,9 +18,13 @@ impl<P, Q: Process> Ledger<P, Q> {
         mut tell: impl FnMut(&Again<'_, P, Q>),
     ) -> Requeued {
         let mut outcome = Requeued::default();
-        let mut chosen = 0usize;
-        for (index, slot) in self.slots.iter().enumerate() {
-            let finishing = slot.state == State::Finishing && !slot.recalled;
+        let living = matches!(why, Why::Asked | Why::Expired) && !self.policies.fenced_backend;
+        let mut sorter = Sorter::new();
+        for index in 0..self.slots.len() as u32 {
+            let Some(slot) = self.slots.get(index as usize) else {
+                break;
+            };
+            let finishing = slot.state == State::Finishing && !slot.past.recalled;
             if slot.state != State::Taken && !finishing {
                 continue;
             }
@@ -28,7 +32,7 @@ impl<P, Q: Process> Ledger<P, Q> {
                 continue;
             };
             let held = Held {
-                id: id(slot.generation, index as u32),
+                id: slot.id,
                 held_for: now.saturating_sub(slot.since),
                 detached: slot.detached,
                 holder,
@@ -36,59 +40,45 @@ impl<P, Q: Process> Ledger<P, Q> {
             if !which(&held) {
                 continue;
             }
-            let dead = !holder.process.as_ref().is_some_and(Process::is_alive);
-            let may =
-                !matches!(why, Why::Asked | Why::Expired) || dead || self.policies.fenced_backend;
-            if slot.op.modifies() && !may {
+            if living && slot.op.modifies() && holder.is_alive() {
                 outcome.refused += u32::from(!finishing);
                 continue;
             }
-            if let Some(place) = self.scratch.get_mut(chosen) {
-                *place = index as u32;
-                chosen += 1;
-            }
+            self.sort_in(&mut sorter, index);
         }
         if why == Why::Asked {
             self.refused = self.refused.wrapping_add(u64::from(outcome.refused));
         }
-        let slots = &self.slots;
-        let arrival = |index: u32| slots.get(index as usize).map_or(0, |slot| slot.arrival);
-        if let Some(list) = self.scratch.get_mut(..chosen) {
-            sort_by(list, arrival);
-        }
+        let first = self.sorted(sorter);
         // Two passes: a death is shared by all that its owner held, so nobody's hands are emptied
         // before everybody has been counted.
-        for place in 0..chosen {
-            let Some(&index) = self.scratch.get(place) else {
-                break;
-            };
-            self.count_death(index, why);
+        let mut index = first;
+        let mut counted = None;
+        while let Some(slot) = self.slots.get(index as usize) {
+            let next = slot.next;
+            self.count_death(index, why, &mut counted);
+            index = next;
         }
         let mut after = NONE;
-        for place in 0..chosen {
-            let Some(&index) = self.scratch.get(place) else {
-                break;
-            };
-            let Some(slot) = self.slots.get_mut(index as usize) else {
-                continue;
-            };
+        let mut next = first;
+        while let Some(slot) = self.slots.get_mut(next as usize) {
+            let index = core::mem::replace(&mut next, slot.next);
             let (op, guilty) = (slot.op, slot.is_guilty(&self.policies));
             let held_for = now.saturating_sub(slot.since);
             slot.since = now;
             if slot.state == State::Finishing {
-                slot.recalled = true;
+                slot.past.recalled = true;
                 continue;
             }
-            let new = slot.generation.wrapping_add(1);
             let holder = self.holders.get(slot.holder as usize);
             if let (Some(request), Some(holder)) = (slot.request.as_ref(), holder) {
                 tell(&Again {
-                    id: id(slot.generation, index),
-                    new: (!guilty).then(|| id(new, index)),
+                    id: slot.id,
+                    new: (!guilty).then(|| slot.next_id()),
                     request,
                     op,
                     bytes: slot.bytes,
-                    attempt: u32::from(slot.deaths),
+                    attempt: u32::from(slot.past.deaths),
                     held_for,
                     holder,
                 });
@@ -100,7 +90,7 @@ impl<P, Q: Process> Ledger<P, Q> {
                 continue;
             }
             if let Some(slot) = self.slots.get_mut(index as usize) {
-                slot.generation = new;
+                slot.renew();
             }
             self.insert_after(index, after);
             after = index;
@@ -159,11 +149,16 @@ impl<P, Q: Process> Ledger<P, Q> {
         outcome
     }
 
-    /// Counts the death of a request's owner, if that is why it is offered again.
-    fn count_death(&mut self, index: u32, why: Why) {
+    /// Counts the death of a request's owner, if that is why it is offered again. Whether the owner
+    /// of the request before is dead is known already, and that it held more than that.
+    fn count_death(&mut self, index: u32, why: Why, counted: &mut Option<(u32, bool)>) {
         let Some(slot) = self.slots.get_mut(index as usize) else {
             return;
         };
+        if let Some((_, dead)) = counted.filter(|&(holder, _)| holder == slot.holder) {
+            slot.past.deaths = slot.past.deaths.saturating_add(u16::from(dead));
+            return;
+        }
         let Some(holder) = self.holders.get(slot.holder as usize) else {
             return;
         };
@@ -173,8 +168,10 @@ impl<P, Q: Process> Ledger<P, Q> {
             Why::Closed(dying) => dying,
             _ => None,
         };
-        if closer == Some(holder.who.process) || !holder.is_alive() {
-            slot.deaths = slot.deaths.saturating_add(1);
+        let dead = closer == Some(holder.who.process) || !holder.is_alive();
+        *counted = Some((slot.holder, dead));
+        if dead {
+            slot.past.deaths = slot.past.deaths.saturating_add(1);
             let process = holder.who.process;
             let lone = holder.held == 1 && !holder.crowded;
             let lone = lone && {
@@ -185,7 +182,7 @@ impl<P, Q: Process> Ledger<P, Q> {
                 others.filter(|other| other.held > 0).nth(1).is_none()
             };
             if lone {
-                slot.lone_deaths = slot.lone_deaths.saturating_add(1);
+                slot.past.lone_deaths = slot.past.lone_deaths.saturating_add(1);
                 return;
             }
             for other in self

@@ -16,16 +16,14 @@ impl<P, Q: Process> Ledger<P, Q> {
         may: impl FnOnce(Op, u32, &P) -> Result<(), E>,
     ) -> Result<(Forward<P>, Wake), Unforwarded<E>> {
         let index = tag_of(id);
-        let generation = id >> TAG_BITS;
         let Some(slot) = self.slots.get_mut(index as usize) else {
-            let floor = self.floor;
-            return Err(Unforwarded::Refused(self.refuse(generation, floor)));
+            return Err(Unforwarded::Refused(self.refuse(id, self.floor)));
         };
-        if slot.generation != generation || slot.state != State::Taken {
+        if slot.id != id || slot.state != State::Taken {
             let stale = matches!(slot.state, State::Finishing | State::Forwarding);
-            let last = slot.generation;
-            return Err(Unforwarded::Refused(match generation != last || stale {
-                true => self.refuse(generation, last),
+            let (last, current) = (slot.id >> TAG_BITS, slot.id == id);
+            return Err(Unforwarded::Refused(match !current || stale {
+                true => self.refuse(id, last),
                 false => Refusal::Unknown,
             }));
         }
@@ -57,9 +55,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         let finish = Finish {
             id: forward.id,
             request: forward.request,
-            op: forward.op,
-            bytes: forward.bytes,
-            from_queue: false,
+            facts: (),
         };
         self.finish_commit(finish, well, now)
     }
@@ -78,11 +74,11 @@ impl<P, Q: Process> Ledger<P, Q> {
         let index = tag_of(forward.id);
         let doomed = self.is_doomed(index);
         let Some(slot) = self.slots.get_mut(index as usize).filter(|_| !doomed) else {
-            return Err(self.end_doomed(index, forward.request));
+            return Err(self.end_doomed(forward.id, forward.request));
         };
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.renew();
         slot.since = now;
-        slot.failure = failure;
+        slot.past.failure = failure;
         slot.request = Some(forward.request);
         self.insert(index);
         self.count(forward.op, |counts| counts.requeued += 1);

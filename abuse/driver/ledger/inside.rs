@@ -3,7 +3,7 @@
 //! Seeing inside: for whoever asks how it goes, and for clients of 2009, who see all there is.
 
 use super::words::{Counts, Policies, Summary};
-use super::{id, tag_of, Ledger, Process, State};
+use super::{tag_of, Ledger, Process, State};
 
 impl<P, Q: Process> Ledger<P, Q> {
     /// Whether there is a disk.
@@ -47,14 +47,13 @@ impl<P, Q: Process> Ledger<P, Q> {
     /// The id that a request would be known by if it arrived now; `None` if it would come back.
     pub(crate) fn next_id(&self, tag: u32) -> Option<u64> {
         let slot = self.slots.get(tag as usize)?;
-        (self.alive && slot.state == State::Idle).then(|| id(slot.generation, tag))
+        (self.alive && slot.state == State::Idle).then_some(slot.id)
     }
 
     /// The id that a request which was known by this one has now.
     pub(crate) fn id_now(&self, old: u64) -> Option<u64> {
-        let tag = tag_of(old);
-        let slot = self.slots.get(tag as usize)?;
-        Some(id(slot.generation, tag))
+        let slot = self.slots.get(tag_of(old) as usize)?;
+        Some(slot.id)
     }
 
     /// Shows a v1 client the next request, which stays where it is: the unclaimed in turn, and if
@@ -78,7 +77,7 @@ impl<P, Q: Process> Ledger<P, Q> {
         let (_, index) = best?;
         let slot = self.slots.get(index as usize)?;
         self.v1_cursor = slot.arrival;
-        Some(show(id(slot.generation, index), slot.request.as_ref()?))
+        Some(show(slot.id, slot.request.as_ref()?))
     }
 
     /// Numbers for whoever asks.

@@ -62,8 +62,8 @@ use super::Store;
 
 pub(crate) use holders::{Holder, Process, Who};
 pub(crate) use words::{
-    Again, Arrival, Claim, Counts, Ended, Finish, Forward, Held, Next, Op, Policies, Refusal,
-    Requeued, Summary, Unforwarded, Wake, Why,
+    Again, Arrival, Claim, Counts, Ended, Facts, Finish, Forward, Held, Op, Policies, Refusal,
+    Requeued, Summary, Told, Unclaimed, Unforwarded, Wake, Why,
 };
 
 /// No slot: the end of a list.
@@ -88,7 +88,8 @@ enum State {
 pub(crate) struct Slot<P> {
     /// Present while Queued, Taken or Condemned.
     request: Option<P>,
-    generation: u64,
+    /// What it is known by, or the next one will be: the tag and a generation.
+    id: u64,
     /// Order of arrival; never changes while the request lives.
     arrival: u64,
     /// When the block layer queued it.
@@ -102,18 +103,28 @@ pub(crate) struct Slot<P> {
     prev: u32,
     holder: u32,
     bytes: u32,
-    deaths: u16,
-    lone_deaths: u16,
-    /// How it was last forwarded in vain; 0: it was not.
-    failure: u8,
+    past: Past,
     op: Op,
     state: State,
     v1: bool,
     /// Needs no flush.
     durable: bool,
     detached: bool,
+}
+
+/// What has become of a request: of most, nothing.
+#[derive(Clone, Copy, Default)]
+struct Past {
+    deaths: u16,
+    lone_deaths: u16,
+    /// How it was last forwarded in vain; 0: it was not.
+    failure: u8,
     /// Finishing, and to be offered again if that fails: its owner was made to give it back.
     recalled: bool,
+    /// Finishing, by a client of 2009, and in nobody's hands.
+    unclaimed: bool,
+    /// Taking, Finishing or Forwarding, and to be ended with an error: the disk was killed meanwhile.
+    doomed: bool,
 }
 
 impl<P> Slot<P> {
@@ -121,7 +132,7 @@ impl<P> Slot<P> {
     pub(crate) fn idle() -> Self {
         Slot {
             request: None,
-            generation: 0,
+            id: 0,
             arrival: 0,
             queued_at: 0,
             since: 0,
@@ -130,28 +141,35 @@ impl<P> Slot<P> {
             prev: NONE,
             holder: NONE,
             bytes: 0,
-            deaths: 0,
-            lone_deaths: 0,
-            failure: 0,
+            past: Past::default(),
             op: Op::Read,
             state: State::Idle,
             v1: false,
             durable: false,
             detached: false,
-            recalled: false,
         }
+    }
+
+    /// The id after this one.
+    fn next_id(&self) -> u64 {
+        self.id.wrapping_add(1 << TAG_BITS)
+    }
+
+    /// The id it was known by is history.
+    fn renew(&mut self) {
+        self.id = self.next_id();
     }
 
     /// Whether it may be what kills its owners.
     fn is_suspect(&self) -> bool {
-        self.deaths >= 2
+        self.past.deaths >= 2
     }
 
     /// Whether too many owners died with nothing else in their hands.
     fn is_guilty(&self, policies: &Policies) -> bool {
         // More deaths than are counted are as many as are counted.
         let limit = policies.max_attempts.min(u32::from(u16::MAX));
-        limit > 0 && u32::from(self.lone_deaths) >= limit
+        limit > 0 && u32::from(self.past.lone_deaths) >= limit
     }
 }
 
@@ -159,8 +177,6 @@ impl<P> Slot<P> {
 pub(crate) struct Ledger<P, Q> {
     slots: Store<Slot<P>>,
     holders: Store<Holder<Q>>,
-    /// Room to sort what is offered again: as long as `slots`.
-    scratch: Store<u32>,
     policies: Policies,
     alive: bool,
     epoch: u32,
@@ -168,9 +184,8 @@ pub(crate) struct Ledger<P, Q> {
     origin: u64,
     floor: u64,
     arrivals: u64,
-    /// Everything that arrived up to here is doomed.
-    doomed_through: u64,
     head: u32,
+    /// The last of the queue; means something only if there is a first.
     tail: u32,
     condemned: u32,
     /// Each request is counted in one of these and in nobody's hands twice: none of them can wrap.
@@ -182,6 +197,8 @@ pub(crate) struct Ledger<P, Q> {
     /// Condemned and not yet ended.
     leaving: u32,
     sleepers: u32,
+    /// Somebody has polled.
+    polled: bool,
     /// A sleeper was woken and has not looked yet.
     wake_in_flight: bool,
     patient: u32,
@@ -204,24 +221,17 @@ pub(crate) struct Ledger<P, Q> {
 impl<P, Q: Process> Ledger<P, Q> {
     /// A ledger without a disk. Ids begin after `origin`, which should differ between devices so
     /// that an id of one means nothing to another.
-    pub(crate) fn new(
-        slots: Store<Slot<P>>,
-        holders: Store<Holder<Q>>,
-        scratch: Store<u32>,
-        origin: u64,
-    ) -> Self {
+    pub(crate) fn new(slots: Store<Slot<P>>, holders: Store<Holder<Q>>, origin: u64) -> Self {
         let origin = origin & (u64::MAX >> (TAG_BITS + 1));
         Ledger {
             slots,
             holders,
-            scratch,
             policies: Policies::default(),
             alive: false,
             epoch: 0,
             origin,
             floor: origin,
             arrivals: 0,
-            doomed_through: 0,
             head: NONE,
             tail: NONE,
             condemned: NONE,
@@ -231,6 +241,7 @@ impl<P, Q: Process> Ledger<P, Q> {
             forwarding: 0,
             leaving: 0,
             sleepers: 0,
+            polled: false,
             wake_in_flight: false,
             patient: 0,
             patience: u32::MAX,
@@ -247,17 +258,16 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     // --- Life of the disk -----------------------------------------------------------------------
 
-    /// Begins a disk with as many tags as `slots` has. `scratch` must be as long. Gives back what it
-    /// replaces, to be freed outside any lock.
+    /// Begins a disk with as many tags as `slots` has. Gives back what it replaces, to be freed outside
+    /// any lock.
     pub(crate) fn configure(
         &mut self,
         mut slots: Store<Slot<P>>,
-        scratch: Store<u32>,
         policies: Policies,
-    ) -> (Store<Slot<P>>, Store<u32>) {
+    ) -> Store<Slot<P>> {
         let floor = self.next_floor();
-        for slot in slots.iter_mut() {
-            slot.generation = floor.wrapping_add(1);
+        for (tag, slot) in slots.iter_mut().enumerate() {
+            slot.id = id(floor.wrapping_add(1), tag as u32);
         }
         self.policies = policies;
         self.alive = true;
@@ -268,14 +278,14 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.stale = 0;
         self.refused = 0;
         self.v1_cursor = 0;
-        self.retire(slots, scratch)
+        self.retire(slots)
     }
 
     /// The last generation any tag has reached.
     fn next_floor(&self) -> u64 {
         self.slots
             .iter()
-            .map(|slot| slot.generation)
+            .map(|slot| slot.id >> TAG_BITS)
             .fold(self.floor, u64::max)
     }
 
@@ -286,36 +296,31 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.fail_all()
     }
 
-    /// Gives the room of a disk that has ended back, to be freed outside any lock; `slots` and
-    /// `scratch` are empty.
-    pub(crate) fn retire(
-        &mut self,
-        slots: Store<Slot<P>>,
-        scratch: Store<u32>,
-    ) -> (Store<Slot<P>>, Store<u32>) {
+    /// Gives the room of a disk that has ended back, to be freed outside any lock; `slots` is empty.
+    pub(crate) fn retire(&mut self, slots: Store<Slot<P>>) -> Store<Slot<P>> {
         self.floor = self.next_floor();
-        (
-            core::mem::replace(&mut self.slots, slots),
-            core::mem::replace(&mut self.scratch, scratch),
-        )
+        core::mem::replace(&mut self.slots, slots)
     }
 
     /// Condemns everything pending. The disk lives on.
     pub(crate) fn fail_all(&mut self) -> u32 {
-        self.doomed_through = self.arrivals;
         let mut failed = 0u32;
         for index in 0..self.slots.len() {
             let index = index as u32;
-            let Some(slot) = self.slots.get(index as usize) else {
+            let Some(slot) = self.slots.get_mut(index as usize) else {
                 break;
             };
             match slot.state {
+                State::Taking | State::Finishing | State::Forwarding => {
+                    slot.past.doomed = true;
+                    continue;
+                }
                 State::Queued => {
                     self.unlink(index);
                     self.queued = self.queued.wrapping_sub(1);
                 }
                 State::Taken => self.release(index),
-                _ => continue,
+                State::Idle | State::Condemned => continue,
             }
             self.condemn(index);
             failed = failed.wrapping_add(1);
@@ -352,28 +357,28 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.leaving = self.leaving.saturating_sub(1);
         let (op, request) = (slot.op, slot.request.take());
         // The generation moved on when it was condemned.
-        let (last, queued_at) = (slot.generation.wrapping_sub(1), slot.queued_at);
+        let (last, queued_at) = (slot.id.wrapping_sub(1 << TAG_BITS), slot.queued_at);
         self.count(op, |counts| counts.failed += 1);
         Some(Ended {
             request: request?,
-            id: id(last, index),
+            id: last,
             queued_at,
             doomed: true,
-            wake: Wake::default(),
         })
     }
 
     // --- Arrival --------------------------------------------------------------------------------
 
-    /// A request arrives in the slot of its tag. Comes back if there is no disk any more.
+    /// A request arrives in the slot of its tag. Comes back if there is no disk any more. Whoever
+    /// brings requests says [`Ledger::wake`] behind the last of them.
     #[inline(always)]
     pub(crate) fn enqueue(
         &mut self,
         tag: u32,
-        arrival: Arrival,
+        arrival: &Arrival,
         request: P,
         now: u64,
-    ) -> Result<Wake, P> {
+    ) -> Result<(), P> {
         if !self.alive {
             return Err(request);
         }
@@ -393,23 +398,23 @@ impl<P, Q: Process> Ledger<P, Q> {
         slot.prev = tail;
         slot.holder = NONE;
         slot.bytes = arrival.bytes;
-        slot.deaths = 0;
-        slot.lone_deaths = 0;
-        slot.failure = 0;
+        slot.past = Past::default();
         slot.op = arrival.op;
         slot.covers = self.changes;
         slot.v1 = arrival.v1;
         slot.durable = arrival.durable;
-        slot.detached = false;
         slot.state = State::Queued;
-        match self.slots.get_mut(tail as usize) {
-            Some(last) => last.next = tag,
-            None => self.head = tag,
+        if self.head == NONE {
+            self.head = tag;
+        } else if let Some(last) = self.slots.get_mut(tail as usize) {
+            last.next = tag;
         }
         self.tail = tag;
         self.queued = self.queued.wrapping_add(1);
-        self.count(arrival.op, |counts| counts.queued += 1);
-        Ok(self.wake())
+        self.count(arrival.op, |counts| {
+            counts.queued = counts.queued.wrapping_add(1);
+        });
+        Ok(())
     }
 
     // --- Taking ---------------------------------------------------------------------------------
@@ -422,76 +427,71 @@ impl<P, Q: Process> Ledger<P, Q> {
         detached: bool,
         room: u64,
         now: u64,
-    ) -> Next<P> {
-        let index = self.head;
+    ) -> Result<Claim<P>, Unclaimed> {
         if self.is_kept(holder) {
-            return Next::Nothing;
+            return Err(Unclaimed::Nothing);
         }
-        let Some(slot) = self.slots.get_mut(index as usize) else {
-            return Next::Nothing;
+        let Some(slot) = self.slots.get_mut(self.head as usize) else {
+            return Err(Unclaimed::Nothing);
         };
         let Some(who) = self.holders.get_mut(holder as usize) else {
-            return Next::Nothing;
+            return Err(Unclaimed::Nothing);
         };
         if slot.op.has_data() && u64::from(slot.bytes) > room {
-            return Next::TooBig(slot.bytes);
+            return Err(Unclaimed::TooBig(slot.bytes));
         }
         let Some(request) = slot.request.take() else {
-            return Next::Nothing;
+            return Err(Unclaimed::Nothing);
         };
         slot.state = State::Taking;
         slot.holder = holder;
-        // Whoever was kept from a suspect may want what comes behind it.
-        self.changed |= slot.is_suspect();
         slot.detached = detached;
         who.held = who.held.wrapping_add(1);
-        who.suspect = self.policies.max_attempts > 0 && slot.is_suspect();
+        who.suspect = false;
         who.crowded = false;
-        let claim = Claim {
-            id: id(slot.generation, index),
-            request,
-            op: slot.op,
-            bytes: slot.bytes,
-            attempt: u32::from(slot.deaths),
-            failure: slot.failure,
-            age: now.saturating_sub(slot.queued_at),
-        };
-        // It is the first: nothing is before it.
-        let next = slot.next;
-        slot.next = NONE;
-        self.head = next;
-        match self.slots.get_mut(next as usize) {
-            Some(behind) => behind.prev = NONE,
-            None => self.tail = NONE,
+        if slot.is_suspect() {
+            who.suspect = self.policies.max_attempts > 0;
+            // Whoever was kept from it may want what comes behind it.
+            self.changed = true;
         }
+        self.head = slot.next;
         self.queued = self.queued.wrapping_sub(1);
         self.busy = self.busy.wrapping_add(1);
-        Next::Claim(claim)
+        Ok(Claim {
+            id: slot.id,
+            request,
+            told: Told {
+                op: slot.op,
+                bytes: slot.bytes,
+                attempt: u32::from(slot.past.deaths),
+                failure: slot.past.failure,
+                age: now.saturating_sub(slot.queued_at),
+            },
+        })
     }
 
-    /// The worker has it. A doomed request comes back, to be ended with an error.
+    /// The worker has it. A doomed request comes back, to be ended with an error: see [`Ended`].
     #[inline(always)]
-    pub(crate) fn take_commit(&mut self, claim: Claim<P>, now: u64) -> Option<Ended<P>> {
+    pub(crate) fn take_commit<T>(&mut self, claim: Claim<P, T>, now: u64) -> Option<Ended<P>> {
         self.busy = self.busy.wrapping_sub(1);
-        let (alive, doomed_through) = (self.alive, self.doomed_through);
         let slot = self.slots.get_mut(tag_of(claim.id) as usize);
-        let Some(slot) = slot.filter(|slot| alive && slot.arrival > doomed_through) else {
-            return Some(self.end_doomed(tag_of(claim.id), claim.request));
+        let Some(slot) = slot.filter(|slot| !slot.past.doomed && slot.request.is_none()) else {
+            return Some(self.end_doomed(claim.id, claim.request));
         };
         slot.request = Some(claim.request);
         slot.state = State::Taken;
         slot.since = now;
         let op = slot.op;
         self.taken = self.taken.wrapping_add(1);
-        self.count(op, |counts| counts.taken += 1);
+        self.count(op, |counts| counts.taken = counts.taken.wrapping_add(1));
         None
     }
 
     /// The worker could not be given it: back into its place in the queue, under the same id.
-    pub(crate) fn take_abort(&mut self, claim: Claim<P>) -> Result<Wake, Ended<P>> {
+    pub(crate) fn take_abort<T>(&mut self, claim: Claim<P, T>) -> Result<Wake, Ended<P>> {
         self.busy = self.busy.wrapping_sub(1);
         if self.is_doomed(tag_of(claim.id)) {
-            return Err(self.end_doomed(tag_of(claim.id), claim.request));
+            return Err(self.end_doomed(claim.id, claim.request));
         }
         self.let_go(tag_of(claim.id));
         if let Some(slot) = self.slots.get_mut(tag_of(claim.id) as usize) {
@@ -508,37 +508,38 @@ impl<P, Q: Process> Ledger<P, Q> {
     #[inline(always)]
     pub(crate) fn finish_begin(&mut self, id: u64, v1: bool) -> Result<Finish<P>, Refusal> {
         let index = tag_of(id);
-        let generation = id >> TAG_BITS;
         let Some(slot) = self.slots.get_mut(index as usize) else {
-            let floor = self.floor;
-            return Err(self.refuse(generation, floor));
+            return Err(self.refuse(id, self.floor));
         };
-        if slot.generation != generation {
-            let last = slot.generation;
-            return Err(self.refuse(generation, last));
+        if slot.id != id {
+            let last = slot.id >> TAG_BITS;
+            return Err(self.refuse(id, last));
         }
-        let from_queue = match slot.state {
-            State::Taken => false,
-            State::Queued if v1 && slot.v1 => true,
+        let from_queue = slot.state != State::Taken;
+        if from_queue && !(v1 && slot.v1 && slot.state == State::Queued) {
             // Somebody else is in the middle of completing it: it is lost to this caller, unless
             // that copy fails, and then it stays with its owner. What is forwarded never comes back
             // under this id.
-            State::Finishing | State::Forwarding => return Err(self.refuse(generation, generation)),
-            _ => return Err(Refusal::Unknown),
-        };
+            let lost = matches!(slot.state, State::Finishing | State::Forwarding);
+            return Err(match lost {
+                true => self.refuse(id, id >> TAG_BITS),
+                false => Refusal::Unknown,
+            });
+        }
         let Some(request) = slot.request.take() else {
             return Err(Refusal::Unknown);
         };
         slot.state = State::Finishing;
-        slot.recalled = false;
         let finish = Finish {
             id,
             request,
-            op: slot.op,
-            bytes: slot.bytes,
-            from_queue,
+            facts: Facts {
+                op: slot.op,
+                bytes: slot.bytes,
+            },
         };
         if from_queue {
+            slot.past.unclaimed = true;
             self.unlink(index);
             self.queued = self.queued.wrapping_sub(1);
         } else {
@@ -550,76 +551,77 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     /// The request is done, well or with an error.
     #[inline(always)]
-    pub(crate) fn finish_commit(&mut self, finish: Finish<P>, well: bool, now: u64) -> Ended<P> {
+    pub(crate) fn finish_commit<T>(
+        &mut self,
+        finish: Finish<P, T>,
+        well: bool,
+        now: u64,
+    ) -> Ended<P> {
         self.busy = self.busy.wrapping_sub(1);
-        let (alive, doomed_through) = (self.alive, self.doomed_through);
         let slot = self.slots.get_mut(tag_of(finish.id) as usize);
-        let Some(slot) = slot.filter(|slot| alive && slot.arrival > doomed_through) else {
-            return self.end_doomed(tag_of(finish.id), finish.request);
+        let Some(slot) = slot.filter(|slot| !slot.past.doomed) else {
+            return self.end_doomed(finish.id, finish.request);
         };
-        let (queued_at, since, holder) = (slot.queued_at, slot.since, slot.holder);
-        if well && finish.op != Op::Read {
-            if finish.op == Op::Flush {
+        let (op, queued_at) = (slot.op, slot.queued_at);
+        if well && op != Op::Read {
+            if op == Op::Flush {
                 self.flushed = self.flushed.max(slot.covers);
             } else if !slot.durable {
                 self.changes = self.changes.wrapping_add(1);
             }
         }
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.renew();
         slot.state = State::Idle;
-        slot.holder = NONE;
         self.changed = true;
-        if let Some(holder) = self.holders.get_mut(holder as usize) {
-            holder.let_go();
-        }
-        let wake = self.wake_the_kept();
-        let bytes = u64::from(finish.bytes);
-        self.count(finish.op, |counts| {
+        if let Some(counts) = self.counts.get_mut(op as usize) {
             if well {
                 counts.done = counts.done.wrapping_add(1);
-                counts.bytes = counts.bytes.wrapping_add(bytes);
-                counts.total = counts.total.wrapping_add(now.saturating_sub(queued_at));
-                // What a client of 2009 completes was in nobody's hands.
-                if !finish.from_queue {
-                    counts.service = counts.service.wrapping_add(now.saturating_sub(since));
+                counts.bytes = counts.bytes.wrapping_add(u64::from(slot.bytes));
+                // Wrapping as the sums do, which so lose nothing if a clock was a little behind.
+                counts.total = counts.total.wrapping_add(now.wrapping_sub(queued_at));
+                if !slot.past.unclaimed {
+                    counts.service = counts.service.wrapping_add(now.wrapping_sub(slot.since));
                 }
             } else {
                 counts.failed = counts.failed.wrapping_add(1);
             }
-        });
+        }
+        if let Some(holder) = self.holders.get_mut(slot.holder as usize) {
+            holder.let_go();
+        }
         Ended {
             request: finish.request,
             id: finish.id,
             queued_at,
             doomed: false,
-            wake,
         }
     }
 
     /// The data could not be had: the request stays where it was, under the same id. If its owner
     /// was made to give it back meanwhile, it is offered again.
-    pub(crate) fn finish_abort(&mut self, finish: Finish<P>) -> Result<Wake, Ended<P>> {
+    pub(crate) fn finish_abort<T>(&mut self, finish: Finish<P, T>) -> Result<Wake, Ended<P>> {
         self.busy = self.busy.wrapping_sub(1);
-        if self.is_doomed(tag_of(finish.id)) {
-            return Err(self.end_doomed(tag_of(finish.id), finish.request));
-        }
-        let Some(slot) = self.slots.get_mut(tag_of(finish.id) as usize) else {
-            return Err(self.end_doomed(tag_of(finish.id), finish.request));
+        let slot = self.slots.get_mut(tag_of(finish.id) as usize);
+        let Some(slot) = slot.filter(|slot| !slot.past.doomed) else {
+            return Err(self.end_doomed(finish.id, finish.request));
         };
-        if !finish.from_queue && !slot.recalled {
+        let unclaimed = core::mem::take(&mut slot.past.unclaimed);
+        let recalled = core::mem::take(&mut slot.past.recalled);
+        if !unclaimed && !recalled {
             slot.request = Some(finish.request);
             slot.state = State::Taken;
             self.taken = self.taken.wrapping_add(1);
             return Ok(Wake::default());
         }
-        if slot.recalled {
+        if recalled {
             // Its owner had to give it back meanwhile, and may not be there to do so again.
             if slot.is_guilty(&self.policies) {
-                return Err(self.end_doomed(tag_of(finish.id), finish.request));
+                return Err(self.end_doomed(finish.id, finish.request));
             }
-            slot.generation = slot.generation.wrapping_add(1);
+            slot.renew();
+            let op = slot.op;
             self.let_go(tag_of(finish.id));
-            self.count(finish.op, |counts| counts.requeued += 1);
+            self.count(op, |counts| counts.requeued += 1);
         }
         if let Some(slot) = self.slots.get_mut(tag_of(finish.id) as usize) {
             slot.request = Some(finish.request);
@@ -639,7 +641,8 @@ impl<P, Q: Process> Ledger<P, Q> {
     /// Which refusal an id gets that is not current: stale if it is of a generation that its tag,
     /// now at `last`, has had.
     #[cold]
-    fn refuse(&mut self, generation: u64, last: u64) -> Refusal {
+    fn refuse(&mut self, id: u64, last: u64) -> Refusal {
+        let generation = id >> TAG_BITS;
         if generation <= self.origin || generation > last {
             return Refusal::Unknown;
         }
@@ -649,48 +652,40 @@ impl<P, Q: Process> Ledger<P, Q> {
 
     fn is_doomed(&self, index: u32) -> bool {
         match self.slots.get(index as usize) {
-            Some(slot) => !self.alive || slot.arrival <= self.doomed_through,
+            Some(slot) => slot.past.doomed,
             None => true,
         }
     }
 
-    #[cold]
-    fn end_doomed(&mut self, index: u32, request: P) -> Ended<P> {
-        let (mut last, mut queued_at) = (0, 0);
-        if let Some(slot) = self.slots.get(index as usize) {
-            last = id(slot.generation, index);
-            queued_at = slot.queued_at;
-        }
-        let wake = self.idle(index);
-        if let Some(op) = self.slots.get(index as usize).map(|slot| slot.op) {
-            self.count(op, |counts| counts.failed += 1);
-        }
+    /// A request leaves that has to be ended with an error.
+    #[inline(always)]
+    fn end_doomed(&mut self, id: u64, request: P) -> Ended<P> {
         Ended {
             request,
-            id: last,
-            queued_at,
+            id,
+            queued_at: self.doom(tag_of(id)),
             doomed: true,
-            wake,
         }
+    }
+
+    #[cold]
+    fn doom(&mut self, index: u32) -> u64 {
+        self.idle(index);
+        let Some(slot) = self.slots.get(index as usize) else {
+            return 0;
+        };
+        let (op, queued_at) = (slot.op, slot.queued_at);
+        self.count(op, |counts| counts.failed += 1);
+        queued_at
     }
 
     /// The request of a slot has left; its id is history.
-    fn idle(&mut self, index: u32) -> Wake {
+    fn idle(&mut self, index: u32) {
         self.let_go(index);
         if let Some(slot) = self.slots.get_mut(index as usize) {
-            slot.generation = slot.generation.wrapping_add(1);
+            slot.renew();
             slot.state = State::Idle;
         }
-        self.wake_the_kept()
-    }
-
-    /// Whoever was kept from a suspect, or with one, may go on once somebody's hands are emptier.
-    #[inline(always)]
-    fn wake_the_kept(&mut self) -> Wake {
-        if self.policies.max_attempts > 0 {
-            return self.wake();
-        }
-        Wake::default()
     }
 
     /// A Taken request leaves its owner's hands.
@@ -714,7 +709,7 @@ impl<P, Q: Process> Ledger<P, Q> {
     fn condemn(&mut self, index: u32) {
         let first = self.condemned;
         if let Some(slot) = self.slots.get_mut(index as usize) {
-            slot.generation = slot.generation.wrapping_add(1);
+            slot.renew();
             slot.state = State::Condemned;
             slot.next = first;
             self.condemned = index;

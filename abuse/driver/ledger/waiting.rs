@@ -17,6 +17,11 @@ impl<P, Q: Process> Ledger<P, Q> {
         self.is_ready(min) && !self.is_kept(holder)
     }
 
+    /// Somebody polls: whoever does so is woken too from now on.
+    pub(crate) fn polls(&mut self) {
+        self.polled = true;
+    }
+
     /// A worker goes to sleep until `min` requests are there. Returns whether it counts as patient,
     /// and so sleeps apart; one that is kept waiting does too, lest it be woken in another's place
     /// for what it cannot take. Whoever leaves requests behind says [`Ledger::wake`] first.
@@ -55,10 +60,10 @@ impl<P, Q: Process> Ledger<P, Q> {
         if self.queued == 0 {
             return Wake::default();
         }
-        if self.sleepers == 0 && self.patient == 0 {
+        if self.patient == 0 && (self.sleepers == 0 || self.wake_in_flight) {
             self.changed = false;
             return Wake {
-                pollers: true,
+                pollers: self.polled,
                 ..Wake::default()
             };
         }
@@ -74,8 +79,18 @@ impl<P, Q: Process> Ledger<P, Q> {
         Wake {
             one,
             patient,
-            pollers: true,
+            pollers: self.polled,
         }
+    }
+
+    /// Whom to wake because somebody's hands are emptier: said behind the last of the requests that
+    /// have left some. Whoever was kept from a suspect, or with one, may go on then.
+    #[inline(always)]
+    pub(crate) fn wake_the_kept(&mut self) -> Wake {
+        if self.policies.max_attempts > 0 {
+            return self.wake();
+        }
+        Wake::default()
     }
 
     /// Whether a worker has to wait although requests may be there. From the second death on, a

@@ -97,13 +97,33 @@ impl Wake {
     }
 }
 
-/// A request on its way to a worker. Must be committed or aborted.
+/// A request on its way to a worker. Must be committed or aborted. Once the worker has been told what
+/// it is, nobody needs to carry that any more: see [`Claim::bare`].
 #[must_use]
-pub(crate) struct Claim<P> {
+pub(crate) struct Claim<P, T = Told> {
     /// The id the worker will know it by.
     pub(crate) id: u64,
     /// The request.
     pub(crate) request: P,
+    /// What the worker is told of it.
+    pub(crate) told: T,
+}
+
+impl<P, T> Claim<P, T> {
+    /// The claim alone.
+    #[inline(always)]
+    pub(crate) fn bare(self) -> Claim<P, ()> {
+        Claim {
+            id: self.id,
+            request: self.request,
+            told: (),
+        }
+    }
+}
+
+/// What a worker is told of a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Told {
     /// The operation.
     pub(crate) op: Op,
     /// Its bytes.
@@ -116,28 +136,46 @@ pub(crate) struct Claim<P> {
     pub(crate) age: u64,
 }
 
-/// What [`Ledger::take_begin`] found.
-pub(crate) enum Next<P> {
-    /// A request.
-    Claim(Claim<P>),
-    /// Nothing for this worker now.
+/// Why `take_begin` has no request for a worker now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unclaimed {
+    /// There is none, or none for this one.
     Nothing,
     /// The next request needs this much room.
     TooBig(u32),
 }
 
-/// A request on its way back. Must be committed or aborted.
+/// A request on its way back. Must be committed or aborted. What it asks for need not be carried
+/// along, as with a [`Claim`].
 #[must_use]
-pub(crate) struct Finish<P> {
+pub(crate) struct Finish<P, T = Facts> {
     /// Its id.
     pub(crate) id: u64,
     /// The request.
     pub(crate) request: P,
+    /// What it asks for.
+    pub(crate) facts: T,
+}
+
+impl<P, T> Finish<P, T> {
+    /// The finish alone.
+    #[inline(always)]
+    pub(crate) fn bare(self) -> Finish<P, ()> {
+        Finish {
+            id: self.id,
+            request: self.request,
+            facts: (),
+        }
+    }
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy)]
+pub(crate) struct Facts {
     /// The operation.
     pub(crate) op: Op,
     /// Its bytes.
     pub(crate) bytes: u32,
-    pub(super) from_queue: bool,
 }
 
 /// A request whose data the kernel moves. Must be committed or returned.
@@ -162,7 +200,8 @@ pub(crate) enum Unforwarded<E> {
     Unfit(E),
 }
 
-/// A request that has left the ledger.
+/// A request that has left the ledger, and the hands it was in if it was in any: whoever let it go
+/// says [`wake_the_kept`](super::Ledger::wake_the_kept) behind the last.
 #[must_use]
 pub(crate) struct Ended<P> {
     /// To be ended by the caller.
@@ -173,8 +212,6 @@ pub(crate) struct Ended<P> {
     pub(crate) queued_at: u64,
     /// Whether it must be ended with an error, whatever the worker said.
     pub(crate) doomed: bool,
-    /// Somebody may have been waiting for its owner's hands to be empty.
-    pub(crate) wake: Wake,
 }
 
 /// Why a completion changed nothing.

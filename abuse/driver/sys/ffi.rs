@@ -23,11 +23,12 @@ extern "C" {
         from: *const c_void,
         len: c_uint,
     ) -> bool;
+    /// Whether a struct of `len` bytes, a multiple of 8 and less than a page, can be written; what is
+    /// written to find out is what is there.
+    pub(super) fn abuse_is_writable(to: *mut c_void, from: *const c_void, len: c_uint) -> bool;
+    pub(super) fn abuse_pagefault_disable();
+    pub(super) fn abuse_pagefault_enable();
     pub(super) fn abuse_page_zero(page: *mut bindings::page, offset: c_uint, len: c_uint);
-    pub(super) fn abuse_request_end_together(
-        request: *mut bindings::request,
-        batch: *mut bindings::io_comp_batch,
-    ) -> bool;
     pub(super) fn abuse_current_process() -> *mut bindings::pid;
     pub(super) fn abuse_current_process_key() -> *const c_void;
     pub(super) fn abuse_current_token() -> u64;

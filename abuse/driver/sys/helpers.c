@@ -33,6 +33,8 @@ static_assert((__force u32)REQ_OP_SECURE_ERASE == 5);
 static_assert((__force u32)REQ_OP_WRITE_ZEROES == 9);
 static_assert((__force u32)REQ_FUA == 1u << 17);
 static_assert((__force u32)REQ_NOUNMAP == 1u << 28);
+static_assert((__force u32)RQF_SCHED_TAGS == 1u << 4);
+static_assert((__force u32)(RQF_IO_STAT | RQF_STATS | RQF_USE_SCHED) == 0x920);
 static_assert((__force u8)BLK_STS_OK == 0);
 static_assert((__force u8)BLK_STS_NOTSUPP == 1);
 static_assert((__force u8)BLK_STS_TIMEOUT == 2);
@@ -65,8 +67,30 @@ static_assert(FALLOC_FL_ZERO_RANGE == 0x10);
 static_assert(EIOCBQUEUED == 529);
 
 /*
- * Bytes of a page that lie at @offset, to user space; true if all were copied. Never faults, but
- * fails on request like copy_to_user(), of which these are the unchecked inside.
+ * Whether a struct that was just read from @to can be written back: its first and its last word are,
+ * so that both pages are seen that it may lie on.
+ */
+bool abuse_is_writable(u64 __user *to, const u64 *from, unsigned int len)
+{
+	unsigned int last = len / sizeof(u64) - 1;
+
+	return !put_user(from[0], to) && !put_user(from[last], to + last);
+}
+
+void abuse_pagefault_disable(void)
+{
+	pagefault_disable();
+}
+
+void abuse_pagefault_enable(void)
+{
+	pagefault_enable();
+}
+
+/*
+ * Bytes of a page that lie at @offset, to user space; true if all were copied. Page faults are
+ * disabled: several pages are copied between one abuse_pagefault_disable() and its end. Fails on
+ * request like copy_to_user(), of which these are the unchecked inside.
  */
 bool abuse_page_to_user(void __user *to, struct page *page, unsigned int offset, unsigned int len)
 {
@@ -75,10 +99,8 @@ bool abuse_page_to_user(void __user *to, struct page *page, unsigned int offset,
 
 	if (should_fail_usercopy() || !access_ok(to, len))
 		return false;
-	pagefault_disable();
 	instrument_copy_to_user(to, from, len);
 	left = raw_copy_to_user(to, from, len);
-	pagefault_enable();
 	return !left;
 }
 
@@ -92,26 +114,15 @@ bool abuse_page_from_user(struct page *page, unsigned int offset, const void __u
 	if (should_fail_usercopy() || !access_ok(from, len))
 		return false;
 	barrier_nospec();
-	pagefault_disable();
 	instrument_copy_from_user_before(to, from, len);
 	left = raw_copy_from_user(to, from, len);
 	instrument_copy_from_user_after(to, from, len, left);
-	pagefault_enable();
 	return !left;
 }
 
 void abuse_page_zero(struct page *page, unsigned int offset, unsigned int len)
 {
 	memset(page_address(page) + offset, 0, len);
-}
-
-/*
- * Puts a request that went well among those that blk_mq_end_request_batch() will end. False if the
- * block layer wants it to be ended by itself.
- */
-bool abuse_request_end_together(struct request *request, struct io_comp_batch *batch)
-{
-	return blk_mq_add_to_batch(request, batch, false, blk_mq_end_request_batch);
 }
 
 /* The process of the caller; counted. */

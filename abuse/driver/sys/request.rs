@@ -6,7 +6,9 @@
 
 use super::ffi;
 use super::task::NoBottomHalves;
+use super::user::NoFaults;
 use crate::ledger::Op;
+use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 use kernel::bindings;
@@ -21,6 +23,8 @@ const OP_SECURE_ERASE: u32 = 5;
 const OP_WRITE_ZEROES: u32 = 9;
 const FUA: u32 = 1 << 17;
 const NOUNMAP: u32 = 1 << 28;
+const FLAG_SCHED_TAGS: u32 = 1 << 4;
+const FLAGS_TIMED: u32 = 0x920;
 
 /// How a request ends: a `blk_status_t`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,17 @@ impl Status {
 /// The pointer is a request that was started and has not been ended, and nobody else will end it.
 pub(crate) struct Request(NonNull<bindings::request>);
 
+/// A request that belongs to somebody else.
+pub(crate) struct Seen<'a>(ManuallyDrop<Request>, PhantomData<&'a Request>);
+
+impl core::ops::Deref for Seen<'_> {
+    type Target = Request;
+
+    fn deref(&self) -> &Request {
+        &self.0
+    }
+}
+
 // SAFETY: A request may be worked on and ended from any thread.
 unsafe impl Send for Request {}
 // SAFETY: Shared references only read what does not change while the request is in flight.
@@ -67,6 +82,13 @@ impl Request {
     /// Gives the request back to the block layer without ending it.
     pub(super) fn into_raw(self) -> NonNull<bindings::request> {
         ManuallyDrop::new(self).0
+    }
+
+    /// The request, to be looked at, as a copy: what a reference was taken to has to be in memory.
+    #[inline(always)]
+    pub(crate) fn seen(&self) -> Seen<'_> {
+        // INVARIANT: The copy is no owner, and is gone before `self` is.
+        Seen(ManuallyDrop::new(Request(self.0)), PhantomData)
     }
 
     fn raw(&self) -> &bindings::request {
@@ -200,12 +222,9 @@ impl Request {
     #[inline(always)]
     pub(crate) fn made_at(&self) -> u64 {
         let raw = self.raw();
-        // SAFETY: The queue of a request in flight; whether it has a scheduler does not change then.
-        let scheduler = unsafe { (*raw.q).elevator };
-        if scheduler.is_null() {
-            raw.start_time_ns
-        } else {
-            0
+        match raw.rq_flags & FLAG_SCHED_TAGS {
+            0 => raw.start_time_ns,
+            _ => 0,
         }
     }
 
@@ -231,28 +250,49 @@ impl Drop for Request {
 /// # Invariants
 ///
 /// What is in the batch was started, has not been ended, and is this one's alone.
-pub(crate) struct Together(bindings::io_comp_batch);
+pub(crate) struct Together {
+    batch: bindings::io_comp_batch,
+    /// Those of all of them.
+    flags: u32,
+}
 
 impl Together {
     /// Nobody yet.
     #[inline(always)]
     pub(crate) fn new() -> Self {
-        // SAFETY: An empty batch is all zero.
         // INVARIANT: Nothing is in it.
-        Together(unsafe { core::mem::zeroed() })
+        Together {
+            // SAFETY: An empty batch is all zero.
+            batch: unsafe { core::mem::zeroed() },
+            flags: 0,
+        }
     }
 
     /// Adds a request; it comes back if the block layer wants it to be ended by itself.
+    ///
+    /// This is `blk_mq_add_to_batch`, which is inline in C, for requests of a disk that went well:
+    /// behind a call it is twice as long.
     #[inline(always)]
     pub(crate) fn add(&mut self, request: Request) -> Result<(), Request> {
-        let raw = request.into_raw();
-        // SAFETY: Started and not ended, by the invariant of what was consumed.
-        // INVARIANT: So it may go into the batch.
-        if unsafe { ffi::abuse_request_end_together(raw.as_ptr(), &mut self.0) } {
-            return Ok(());
+        let raw = request.raw();
+        let flags = raw.rq_flags;
+        if flags & FLAG_SCHED_TAGS != 0 || raw.end_io.is_some() {
+            return Err(request);
         }
-        // INVARIANT: It is not in the batch, and so as it was.
-        Err(Request(raw))
+        self.flags |= flags;
+        // INVARIANT: Started and not ended, by the invariant of what is consumed here.
+        let request = request.into_raw().as_ptr();
+        let list = &mut self.batch.req_list;
+        // SAFETY: Nobody else uses the links of a request that was started and is ours.
+        unsafe { (*request).__bindgen_anon_1.rq_next = core::ptr::null_mut() };
+        if list.tail.is_null() {
+            list.head = request;
+        } else {
+            // SAFETY: In this list, by the type invariant; as above.
+            unsafe { (*list.tail).__bindgen_anon_1.rq_next = request };
+        }
+        list.tail = request;
+        Ok(())
     }
 
     /// Ends them, well.
@@ -261,16 +301,17 @@ impl Together {
     }
 
     fn end_all(&mut self) {
-        if !self.0.req_list.head.is_null() {
+        if !self.batch.req_list.head.is_null() {
+            self.batch.need_ts = self.flags & FLAGS_TIMED != 0;
             // SAFETY: By the type invariant; this empties the batch.
-            unsafe { bindings::blk_mq_end_request_batch(&mut self.0) };
+            unsafe { bindings::blk_mq_end_request_batch(&mut self.batch) };
         }
     }
 }
 
 impl Drop for Together {
     fn drop(&mut self) {
-        if !self.0.req_list.head.is_null() {
+        if !self.batch.req_list.head.is_null() {
             let _off = NoBottomHalves::new();
             self.end_all();
         }
@@ -411,15 +452,15 @@ impl Segment<'_> {
         }
     }
 
-    /// Copies it to user space without faulting; whether all of it arrived.
-    pub(crate) fn copy_to_user(&self, to: u64) -> bool {
+    /// Copies it to user space; whether all of it arrived.
+    pub(crate) fn copy_to_user(&self, to: u64, _no_faults: &NoFaults) -> bool {
         // SAFETY: The pages belong to a request in flight, contiguous for `len` bytes; `to` is
-        // checked by the callee.
+        // checked by the callee; there are no page faults.
         unsafe { ffi::abuse_page_to_user(to as *mut _, self.page, self.offset, self.len) }
     }
 
-    /// Fills it from user space without faulting; whether all of it came.
-    pub(crate) fn copy_from_user(&self, from: u64) -> bool {
+    /// Fills it from user space; whether all of it came.
+    pub(crate) fn copy_from_user(&self, from: u64, _no_faults: &NoFaults) -> bool {
         // SAFETY: As above.
         unsafe { ffi::abuse_page_from_user(self.page, self.offset, from as *const _, self.len) }
     }

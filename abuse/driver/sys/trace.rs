@@ -9,7 +9,7 @@
 //! C headers: `include/linux/tracepoint.h`, `sys/trace.h`.
 
 use super::ffi;
-use super::request::{Request, Status};
+use super::request::{Request, Seen, Status};
 use super::task::ProcessRef;
 use crate::ledger::{Again, Ended, Op, Why};
 use kernel::bindings;
@@ -96,8 +96,8 @@ point!(
 
 /// A request arrives, and will be known by this id.
 #[cold]
-pub(crate) fn queue(device: u32, id: u64, request: &Request) {
-    let about = About::new(device, id, request.op(), request);
+pub(crate) fn queue(device: u32, id: u64, request: Seen<'_>) {
+    let about = About::new(device, id, request.op(), &request);
     let flags = u32::from(request.fua()) | u32::from(request.nounmap()) << 1;
     // SAFETY: The callee reads the struct.
     unsafe { ffi::abuse_do_trace_queue(&about, flags) };
@@ -121,8 +121,8 @@ pub(crate) fn show(device: u32, id: u64, request: &Request) {
 
 /// The calling process completes a request.
 #[cold]
-pub(crate) fn put(device: u32, id: u64, request: &Request, status: Status) {
-    let about = About::new(device, id, request.op(), request);
+pub(crate) fn put(device: u32, id: u64, request: Seen<'_>, status: Status) {
+    let about = About::new(device, id, request.op(), &request);
     // SAFETY: As above.
     unsafe { ffi::abuse_do_trace_put(&about, status.0, 0) };
 }

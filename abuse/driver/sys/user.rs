@@ -4,7 +4,10 @@
 //!
 //! C header: `include/linux/uaccess.h`.
 
+use super::few::Few;
+use super::ffi;
 use crate::abi;
+use core::marker::PhantomData;
 use core::mem::{size_of, size_of_val};
 use kernel::bindings;
 use kernel::prelude::*;
@@ -55,24 +58,92 @@ fn slice(address: u64, len: usize) -> UserSlice {
     UserSlice::new(UserPtr::from_addr(address as usize), len)
 }
 
-/// Reads an array. May fault and sleep.
-pub(crate) fn read_slice<T: Plain>(address: u64, values: &mut [T]) -> Result {
-    let values = bytes_mut(values);
-    slice(address, values.len()).reader().read_slice(values)
+/// Reads `count` values into an empty list, no more than there is room for. May fault and sleep.
+#[inline(always)]
+pub(crate) fn read_few<T: Plain, const N: usize>(
+    address: u64,
+    count: usize,
+    values: &mut Few<T, N>,
+) -> Result {
+    let room = values.room(count).ok_or(EINVAL)?;
+    let len = size_of_val(room);
+    // SAFETY: There is so much room; the callee checks the source.
+    let left =
+        unsafe { bindings::_copy_from_user(room.as_mut_ptr().cast(), address as *const _, len) };
+    if left > 0 {
+        return Err(EFAULT);
+    }
+    // SAFETY: `count` values have been written, and `Plain` ones take any bytes.
+    unsafe { values.set_len(count) };
+    Ok(())
+}
+
+/// While it lives, this thread meets no page faults: a copy from or to user memory that is not there
+/// fails instead.
+pub(crate) struct NoFaults(PhantomData<*mut ()>);
+
+impl NoFaults {
+    /// Begins.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        // SAFETY: Ended by drop, on the same thread since the type is not `Send`.
+        unsafe { ffi::abuse_pagefault_disable() };
+        NoFaults(PhantomData)
+    }
+}
+
+impl Drop for NoFaults {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: Pairs with `new`.
+        unsafe { ffi::abuse_pagefault_enable() };
+    }
+}
+
+/// Reads into a value; whether all of it came. May fault and sleep.
+#[inline(always)]
+fn read_into<T: Plain>(address: u64, value: &mut T) -> bool {
+    let value: *mut T = value;
+    // SAFETY: There is so much room, and `Plain` values take any bytes; the callee checks the source.
+    // The object is not looked for in the stack: its size is known here, as `copy_from_user` has it.
+    let left =
+        unsafe { bindings::_copy_from_user(value.cast(), address as *const _, size_of::<T>()) };
+    left == 0
 }
 
 /// Reads a value. May fault and sleep.
 pub(crate) fn read<T: Plain>(address: u64) -> Result<T> {
-    let mut value = [T::default()];
-    read_slice(address, &mut value)?;
-    let [value] = value;
-    Ok(value)
+    let mut value = T::default();
+    read_into(address, &mut value)
+        .then_some(value)
+        .ok_or(EFAULT)
 }
 
 /// Writes a value. May fault and sleep.
+#[inline(always)]
 pub(crate) fn write<T: Plain>(address: u64, value: &T) -> Result {
-    let value = bytes(core::slice::from_ref(value));
-    slice(address, value.len()).writer().write_slice(value)
+    let value: *const T = value;
+    // SAFETY: The source is valid, and `Plain` values have no padding; the callee checks the
+    // destination. As for the rest, see `read_into`.
+    let left = unsafe { bindings::_copy_to_user(address as *mut _, value.cast(), size_of::<T>()) };
+    match left {
+        0 => Ok(()),
+        _ => Err(EFAULT),
+    }
+}
+
+/// Writes a value from byte `FROM` on: what is before it has not changed. May fault and sleep.
+#[inline(always)]
+pub(crate) fn write_from<T: Plain, const FROM: usize>(address: u64, value: &T) -> Result {
+    const { assert!(FROM < size_of::<T>()) };
+    let rest = core::ptr::from_ref(value).cast::<u8>().wrapping_add(FROM);
+    let to = address.wrapping_add(FROM as u64);
+    // SAFETY: So many bytes of the value are behind `FROM`; as for the rest, see `write`.
+    let left = unsafe { bindings::_copy_to_user(to as *mut _, rest.cast(), size_of::<T>() - FROM) };
+    match left {
+        0 => Ok(()),
+        _ => Err(EFAULT),
+    }
 }
 
 /// Writes the first `len` bytes of a value. May fault and sleep.
@@ -99,28 +170,47 @@ const LONGEST: usize = 4096;
 /// unless what this version does not know of it is zero (E2BIG). Memory that cannot take the answer
 /// is refused now (EFAULT), before anything was done. May fault and sleep.
 pub(crate) fn read_sized<T: Plain>(address: u64) -> Result<T> {
-    let known = size_of::<T>();
-    // As a rule it is of the known size: it is read at once. A shorter one may end where memory does.
-    let value = read::<T>(address).ok();
-    let size = match value
-        .as_ref()
-        .and_then(|value| bytes_of(value).first_chunk())
+    let mut value = T::default();
+    read_sized_into(address, &mut value)?;
+    Ok(value)
+}
+
+/// As [`read_sized`], in its place.
+#[inline(always)]
+pub(crate) fn read_sized_into<T: Plain>(address: u64, value: &mut T) -> Result {
+    const { assert!(size_of::<T>() % 8 == 0 && size_of::<T>() > 0) };
+    // As a rule it is of the known size: it is read at once.
+    let whole = read_into(address, value);
+    let size = bytes_of(value)
+        .first_chunk()
+        .map(|size| u32::from_ne_bytes(*size));
+    if !whole || size != Some(size_of::<T>() as u32) {
+        check_size(address, size_of::<T>(), whole)?;
+    }
+    let value: *const T = value;
+    // SAFETY: The source is valid, and of whole words. The callee checks the destination.
+    match unsafe { ffi::abuse_is_writable(address as *mut _, value.cast(), size_of::<T>() as u32) }
     {
-        Some(size) => u32::from_ne_bytes(*size),
-        None => read::<u32>(address)?,
-    } as usize;
+        true => Ok(()),
+        false => Err(EFAULT),
+    }
+}
+
+/// What is wrong with the size of a struct, if anything is. A shorter one may end where memory does,
+/// so that not the `whole` of what is known could be read.
+#[cold]
+fn check_size(address: u64, known: usize, whole: bool) -> Result {
+    let size = read::<u32>(address)? as usize;
     if size < known {
         return Err(EINVAL);
     }
     if size > LONGEST {
         return Err(E2BIG);
     }
-    let value = value.ok_or(EFAULT)?;
-    if size > known {
-        check_rest(address, known, size)?;
+    if !whole {
+        return Err(EFAULT);
     }
-    write(address, &value)?;
-    Ok(value)
+    check_rest(address, known, size)
 }
 
 /// What this version does not know of a struct must be zero.
@@ -141,14 +231,19 @@ fn check_rest(address: u64, known: usize, size: usize) -> Result {
     Ok(())
 }
 
-/// Writes an array without faulting; whether all of it arrived.
-pub(crate) fn write_nofault<T: Plain>(address: u64, values: &[T]) -> bool {
-    let values = bytes(values);
-    // SAFETY: The source is valid; the callee checks the destination.
-    let error = unsafe {
-        bindings::copy_to_user_nofault(address as *mut _, values.as_ptr().cast(), values.len())
+/// Writes an array; whether all of it arrived.
+#[inline(always)]
+pub(crate) fn write_nofault<T: Plain>(address: u64, values: &[T], _no_faults: &NoFaults) -> bool {
+    // SAFETY: The source is valid, and `Plain` values have no padding; the callee checks the
+    // destination; there are no page faults.
+    let left = unsafe {
+        bindings::_copy_to_user(
+            address as *mut _,
+            values.as_ptr().cast(),
+            size_of_val(values),
+        )
     };
-    error == 0
+    left == 0
 }
 
 /// Reads an array without faulting; whether all of it came.

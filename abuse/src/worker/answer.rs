@@ -5,9 +5,11 @@
 use std::any::Any;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backend::{Asked, Places};
 use crate::request::{done, Failure, Outcome};
+use crate::sys::Arena;
 use crate::{abi, Backend, Operation};
 
 /// What of disk and backend decides how a request is served.
@@ -41,10 +43,42 @@ pub(super) fn answer<B: Backend>(
         Ok(Err(error)) => error,
         Err(panic) => panicked(&*panic),
     };
-    let failure = Failure::from(&error);
-    (done(take.id, Outcome::Failed(failure)), Some(error))
+    (failed(take, &error), Some(error))
 }
 
+/// The answer to a request that went wrong.
+#[cold]
+pub(super) fn failed(take: &abi::Take, error: &io::Error) -> abi::Done {
+    done(take.id, Outcome::Failed(Failure::from(error)))
+}
+
+/// Serves the requests of a batch from `next` on, until one of them goes wrong: it is the one at
+/// `next` then, and has no answer yet.
+pub(super) fn all_that_go_well<B: Backend>(
+    backend: &B,
+    batch: &[abi::Take],
+    next: &mut usize,
+    mut arena: Option<&mut Arena>,
+    terms: Terms,
+    answers: &mut Vec<abi::Done>,
+    turns: &AtomicU64,
+) -> io::Result<()> {
+    // As in `answer`. What has been answered stays so.
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        while let Some(take) = batch.get(*next) {
+            turns.fetch_add(1, Ordering::Relaxed);
+            let length = take.length as usize;
+            let arena = arena.as_deref_mut();
+            let data = arena.and_then(|arena| arena.slice_mut(take.buffer, length));
+            answers.push(perform(backend, take, data, terms)?);
+            *next += 1;
+        }
+        Ok(())
+    }));
+    served.unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
+#[inline(always)]
 fn perform<B: Backend>(
     backend: &B,
     take: &abi::Take,

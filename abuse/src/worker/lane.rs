@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::answer::{answer, Terms};
+use super::answer::{all_that_go_well, answer, failed, Terms};
 use super::crew::{Mates, Plan};
 use super::driver::Driver;
 use super::stop::Stop;
@@ -254,6 +254,10 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
         if self.plan.capabilities.together && !self.terms.forward {
             return self.serve_together(taken);
         }
+        if !self.plan.capabilities.slow && !self.terms.forward {
+            self.serve_at_once(taken);
+            return Ok(());
+        }
         for index in 0..taken {
             let take = self.batch[index];
             if self.plan.capabilities.slow {
@@ -270,6 +274,42 @@ impl<'a, D: Driver, B: Backend> Lane<'a, D, B> {
             self.answered(&take, done, error);
         }
         Ok(())
+    }
+
+    /// Serves one after the other for a backend that takes no time: it is looked out for panics once
+    /// for as many as go well.
+    fn serve_at_once(&mut self, taken: usize) {
+        let Lane {
+            driver,
+            backend,
+            terms,
+            seat,
+            batch,
+            done,
+            turns,
+            served,
+            ..
+        } = self;
+        let (backend, batch) = (*backend, batch.get(..taken).unwrap_or_default());
+        let mut arena = seat.arena();
+        let mut next = 0;
+        while next < batch.len() {
+            let went = all_that_go_well(
+                backend,
+                batch,
+                &mut next,
+                arena.as_deref_mut(),
+                *terms,
+                done,
+                turns,
+            );
+            // It ended with the one at `next`, or behind the last.
+            if let (Err(error), Some(take)) = (went, batch.get(next)) {
+                done.push(failed(take, &error));
+                report(served, *driver, take, &error);
+                next += 1;
+            }
+        }
     }
 
     /// Serves reads and writes together, and then one by one what else there is.

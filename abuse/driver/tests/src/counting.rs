@@ -143,7 +143,7 @@ fn a_clock_that_stands_still_or_steps_back_is_survived() {
     let _ = disk.arrive(0, Op::Read);
     disk.now = 50;
     let claim = disk.begin(&worker).expect("it is queued");
-    assert_eq!(claim.age, 0);
+    assert_eq!(claim.told.age, 0);
     assert!(disk.ledger.take_commit(claim, 50).is_none());
     assert_eq!(disk.ledger.summary(0).oldest_taken, 0);
     assert_eq!(
@@ -164,7 +164,7 @@ fn age_counts_from_arrival_also_after_deaths() {
     disk.now = 300;
     assert_eq!(disk.death(&worker).requeued, 1);
     let claim = disk.begin(&worker).expect("it is queued again");
-    assert_eq!((claim.age, claim.attempt), (200, 1));
+    assert_eq!((claim.told.age, claim.told.attempt), (200, 1));
     let _ = disk.ledger.take_commit(claim, 300);
 }
 

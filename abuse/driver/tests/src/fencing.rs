@@ -1,7 +1,7 @@
 //! A late write cannot be refused, only prevented by death: who may be made to give back what.
 
 use crate::fixture::{fenced, Disk};
-use crate::ledger::{Next, Op, Refusal, Why};
+use crate::ledger::{Op, Refusal, Why};
 
 const MODIFYING: [Op; 5] = [
     Op::Write,
@@ -110,7 +110,7 @@ fn a_detached_claim_outlives_its_file() {
     let worker = disk.worker(1);
     let _ = disk.arrive(0, Op::Write);
     let _ = disk.arrive(1, Op::Write);
-    let Next::Claim(claim) = disk.ledger.take_begin(worker.index, true, 9999, 0) else {
+    let Ok(claim) = disk.ledger.take_begin(worker.index, true, 9999, 0) else {
         panic!("it is queued")
     };
     let detached = claim.id;
@@ -138,7 +138,7 @@ fn a_detached_claim_given_back_and_taken_again_is_what_its_new_owner_says() {
     let mut disk = Disk::new(2);
     let (one, two) = (disk.worker(1), disk.worker(2));
     let _ = disk.arrive(0, Op::Read);
-    let Next::Claim(claim) = disk.ledger.take_begin(one.index, true, 9999, 0) else {
+    let Ok(claim) = disk.ledger.take_begin(one.index, true, 9999, 0) else {
         panic!("it is queued")
     };
     assert!(disk.ledger.take_commit(claim, 0).is_none());
@@ -271,7 +271,7 @@ fn a_completion_that_faults_after_its_owner_died_is_offered_again() {
         assert_eq!((summary.queued, summary.taken), (2, 0));
         assert_eq!(disk.ledger.counts()[1].requeued, 1);
         let claim = disk.begin(&other).expect("it is queued");
-        assert_eq!((claim.request.0, claim.attempt), (0, 1));
+        assert_eq!((claim.request.0, claim.told.attempt), (0, 1));
         assert!(disk.ledger.take_commit(claim, 60).is_none());
     }
 }
@@ -328,6 +328,21 @@ fn an_order_to_give_back_does_not_outlive_the_completion_it_met() {
 }
 
 #[test]
+fn an_order_to_give_back_does_not_outlive_what_it_led_to() {
+    let mut disk = Disk::new(1);
+    let (worker, other) = (disk.worker(1), disk.worker(2));
+    let _ = disk.arrive(0, Op::Read);
+    let id = disk.take(&worker);
+    let finish = disk.finish(id);
+    let _ = disk.requeue(Why::Forced);
+    assert!(disk.ledger.finish_abort(finish).is_ok());
+    let id = disk.take(&other);
+    let finish = disk.finish(id);
+    assert!(disk.ledger.finish_abort(finish).is_ok());
+    assert_eq!(disk.refusal(id), None, "it was given back already");
+}
+
+#[test]
 fn a_lease_that_is_over_takes_back_what_somebody_may_ask_for_and_says_nothing() {
     let mut disk = Disk::new(4);
     let (living, dead) = (disk.worker(1), disk.worker(2));
@@ -349,7 +364,7 @@ fn a_lease_that_is_over_takes_back_what_somebody_may_ask_for_and_says_nothing() 
     let other = disk.worker(3);
     let attempts = [0; 2].map(|_| {
         let claim = disk.begin(&other).expect("two are offered again");
-        let attempt = claim.attempt;
+        let attempt = claim.told.attempt;
         assert!(disk.ledger.take_commit(claim, 0).is_none());
         attempt
     });

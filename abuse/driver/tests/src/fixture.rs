@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::ledger::{
-    Arrival, Claim, Ended, Finish, Holder, Ledger, Next, Op, Policies, Process, Refusal, Requeued,
-    Slot, Wake, Who, Why,
+    Arrival, Claim, Ended, Finish, Holder, Ledger, Op, Policies, Process, Refusal, Requeued, Slot,
+    Unclaimed, Wake, Who, Why,
 };
 
 /// A request: its number, which cannot be copied, so that nobody can end it twice.
@@ -87,7 +87,7 @@ impl Disk {
     /// A device that has never been set up.
     pub(crate) fn blank() -> Self {
         Disk {
-            ledger: Ledger::new(Vec::new(), vacant(8), Vec::new(), ORIGIN),
+            ledger: Ledger::new(Vec::new(), vacant(8), ORIGIN),
             now: 0,
             serial: 0,
         }
@@ -101,15 +101,14 @@ impl Disk {
     /// A disk with `depth` tags and policies.
     pub(crate) fn with(depth: usize, policies: Policies) -> Self {
         let mut disk = Self::blank();
+        disk.ledger.polls();
         disk.configure(depth, policies);
         disk
     }
 
     /// Sets up again.
     pub(crate) fn configure(&mut self, depth: usize, policies: Policies) {
-        let (old, _) = self
-            .ledger
-            .configure(slots(depth), vec![0; depth], policies);
+        let old = self.ledger.configure(slots(depth), policies);
         drop(old);
     }
 
@@ -126,8 +125,8 @@ impl Disk {
             durable,
             v1: op as u8 <= 2,
         };
-        match self.ledger.enqueue(tag, arrival, Request(tag), self.now) {
-            Ok(wake) => wake,
+        match self.ledger.enqueue(tag, &arrival, Request(tag), self.now) {
+            Ok(()) => self.ledger.wake(),
             Err(_) => panic!("tag {tag} was refused"),
         }
     }
@@ -141,9 +140,9 @@ impl Disk {
             durable: false,
             v1: true,
         };
-        let _wake = self
-            .ledger
-            .enqueue(tag, arrival, Request(self.serial), self.now)?;
+        self.ledger
+            .enqueue(tag, &arrival, Request(self.serial), self.now)?;
+        let _wake = self.ledger.wake();
         Ok(self.serial)
     }
 
@@ -175,9 +174,9 @@ impl Disk {
             .ledger
             .take_begin(worker.index, false, u64::MAX, self.now)
         {
-            Next::Claim(claim) => Some(claim),
-            Next::Nothing => None,
-            Next::TooBig(bytes) => panic!("{bytes} bytes are too many"),
+            Ok(claim) => Some(claim),
+            Err(Unclaimed::Nothing) => None,
+            Err(Unclaimed::TooBig(bytes)) => panic!("{bytes} bytes are too many"),
         }
     }
 

@@ -111,18 +111,21 @@ fn what_failed_is_offered_again_in_its_place_with_a_new_id_and_the_reason() {
     assert!(wake.is_ok_and(|wake| wake.pollers));
     assert_eq!(disk.refusal(id), Some(Refusal::Stale));
     let claim = disk.begin(&worker).expect("it is offered again");
-    assert_eq!((claim.request.0, claim.failure, claim.attempt), (0, 2, 0));
+    assert_eq!(
+        (claim.request.0, claim.told.failure, claim.told.attempt),
+        (0, 2, 0)
+    );
     assert!(claim.id > id);
-    let (id, age) = (claim.id, claim.age);
+    let (id, age) = (claim.id, claim.told.age);
     assert_eq!(age, 9, "it has been waiting since it came");
     assert!(disk.ledger.take_commit(claim, 9).is_none());
     let behind = disk.begin(&worker).expect("one was behind it");
-    assert_eq!((behind.request.0, behind.failure), (1, 0));
+    assert_eq!((behind.request.0, behind.told.failure), (1, 0));
     assert!(disk.ledger.take_abort(behind).is_ok());
     // It stays known until it ends, and means nothing to what comes in its place.
     assert_eq!(disk.requeue(Why::Forced).requeued, 1);
     let claim = disk.begin(&worker).expect("it is offered again");
-    assert_eq!(claim.failure, 2);
+    assert_eq!(claim.told.failure, 2);
     let last = claim.id;
     assert!(last > id && disk.ledger.take_commit(claim, 9).is_none());
     assert!(disk.put(last).is_ok());
@@ -130,7 +133,7 @@ fn what_failed_is_offered_again_in_its_place_with_a_new_id_and_the_reason() {
     let behind = disk.take(&worker);
     assert!(disk.put(behind).is_ok());
     let claim = disk.begin(&worker).expect("a new one");
-    assert_eq!((claim.request.0, claim.failure), (0, 0));
+    assert_eq!((claim.request.0, claim.told.failure), (0, 0));
     assert!(disk.ledger.take_abort(claim).is_ok());
     let counts = disk.ledger.counts()[1];
     assert_eq!((counts.requeued, counts.taken, counts.failed), (2, 3, 0));

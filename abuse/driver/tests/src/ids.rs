@@ -8,7 +8,7 @@ use crate::ledger::{Arrival, Ledger, Op, Policies, Refusal, Why};
 #[test]
 fn an_id_is_never_zero_and_names_its_tag() {
     let mut disk = Disk::blank();
-    disk.ledger = Ledger::new(Vec::new(), vacant(1), Vec::new(), 0);
+    disk.ledger = Ledger::new(Vec::new(), vacant(1), 0);
     disk.configure(4, Policies::default());
     let worker = disk.worker(1);
     for tag in [3, 0] {
@@ -166,15 +166,15 @@ fn the_id_of_a_request_that_nobody_holds_is_unknown() {
 #[test]
 fn ids_of_another_device_mean_nothing_here() {
     let mut here = Disk::new(2);
-    let mut there: Book = Ledger::new(Vec::new(), vacant(2), Vec::new(), ORIGIN << 20);
-    let _ = there.configure(slots(2), vec![0; 2], Policies::default());
+    let mut there: Book = Ledger::new(Vec::new(), vacant(2), ORIGIN << 20);
+    let _ = there.configure(slots(2), Policies::default());
     let arrival = Arrival {
         op: Op::Read,
         bytes: 512,
         durable: false,
         v1: true,
     };
-    assert!(there.enqueue(0, arrival, Request(0), 0).is_ok());
+    assert!(there.enqueue(0, &arrival, Request(0), 0).is_ok());
     let foreign = there.v1_next(|id, _| id).expect("it is queued");
     let worker = here.worker(1);
     let _ = here.arrive(0, Op::Read);
@@ -186,7 +186,7 @@ fn ids_of_another_device_mean_nothing_here() {
 #[test]
 fn the_highest_origin_leaves_room_for_ids() {
     let mut disk = Disk::blank();
-    disk.ledger = Ledger::new(Vec::new(), vacant(1), Vec::new(), u64::MAX);
+    disk.ledger = Ledger::new(Vec::new(), vacant(1), u64::MAX);
     disk.configure(1, Policies::default());
     let worker = disk.worker(1);
     let mut last = 0;

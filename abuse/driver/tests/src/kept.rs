@@ -80,8 +80,8 @@ fn a_kept_worker_is_woken_when_its_hands_are_empty() {
     let (mut disk, _, busy, held) = scene();
     assert!(disk.sleep(&busy, 1));
     let _ = disk.ledger.wake();
-    let ended = disk.put(held).map_err(|_| ()).expect("it is current");
-    assert!(ended.wake.patient);
+    assert!(disk.put(held).is_ok());
+    assert!(disk.ledger.wake_the_kept().patient);
     disk.ledger.rise(true);
     assert!(disk.ready(&busy));
 }
@@ -111,8 +111,8 @@ fn a_worker_kept_by_its_own_suspect_is_woken_when_that_is_gone() {
         disk.ledger.rise(true);
         assert!(disk.sleep(&idle, 1));
     }
-    let ended = disk.put(suspect).map_err(|_| ()).expect("it is current");
-    assert!(ended.wake.patient);
+    assert!(disk.put(suspect).is_ok());
+    assert!(disk.ledger.wake_the_kept().patient);
 }
 
 #[test]
@@ -120,8 +120,8 @@ fn a_worker_freed_while_the_queue_was_empty_is_woken_by_the_next_arrival() {
     let (mut disk, idle, _, _) = scene();
     let suspect = disk.take(&idle);
     assert!(disk.sleep(&idle, 1));
-    let ended = disk.put(suspect).map_err(|_| ()).expect("it is current");
-    assert!(!ended.wake.patient, "there is nothing");
+    assert!(disk.put(suspect).is_ok());
+    assert!(!disk.ledger.wake_the_kept().patient, "there is nothing");
     assert!(disk.arrive(2, Op::Write).patient);
 }
 
@@ -168,8 +168,8 @@ fn a_suspect_that_a_v1_client_ends_frees_those_who_were_kept() {
         .expect("the suspect is queued");
     let finish = disk.ledger.finish_begin(id, true).expect("v1 never claims");
     assert_eq!(finish.request.0, 0);
-    let ended = disk.ledger.finish_commit(finish, true, 0);
-    assert!(ended.wake.patient);
+    let _ = disk.ledger.finish_commit(finish, true, 0);
+    assert!(disk.ledger.wake_the_kept().patient);
     assert!(disk.ready(&busy));
 }
 
@@ -218,14 +218,17 @@ fn the_patient_are_not_woken_on_account_of_one_who_was_kept_once() {
     let (mut disk, idle, busy, held) = scene();
     assert!(disk.sleep(&busy, 1));
     let _ = disk.ledger.wake();
-    let ended = disk.put(held).map_err(|_| ()).expect("it is current");
-    assert!(ended.wake.patient);
+    assert!(disk.put(held).is_ok());
+    assert!(disk.ledger.wake_the_kept().patient);
     disk.ledger.rise(true);
     let suspect = disk.take(&busy);
     assert!(disk.sleep(&idle, 3));
     let _ = disk.arrive(2, Op::Write);
-    let ended = disk.put(suspect).map_err(|_| ()).expect("it is current");
-    assert!(!ended.wake.patient, "one request is not three");
+    assert!(disk.put(suspect).is_ok());
+    assert!(
+        !disk.ledger.wake_the_kept().patient,
+        "one request is not three"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The life cycle, transition by transition, and what is refused at each state.
 
 use crate::fixture::{slots, Disk, Request};
-use crate::ledger::{Arrival, Next, Op, Policies, Refusal, Wake, Why};
+use crate::ledger::{Arrival, Op, Policies, Refusal, Unclaimed, Wake, Why};
 
 #[test]
 fn a_request_is_taken_and_put() {
@@ -12,7 +12,12 @@ fn a_request_is_taken_and_put() {
     disk.now = 25;
     let claim = disk.begin(&worker).expect("it is queued");
     assert_eq!(
-        (claim.op, claim.bytes, claim.attempt, claim.age),
+        (
+            claim.told.op,
+            claim.told.bytes,
+            claim.told.attempt,
+            claim.told.age
+        ),
         (Op::Write, 4096, 0, 15)
     );
     assert_eq!(claim.request, Request(2));
@@ -21,7 +26,10 @@ fn a_request_is_taken_and_put() {
     assert!(disk.ledger.take_commit(claim, disk.now).is_none());
     assert_eq!((disk.ledger.busy(), disk.ledger.pending()), (0, 1));
     let finish = disk.finish(id);
-    assert_eq!((finish.id, finish.op, finish.bytes), (id, Op::Write, 4096));
+    assert_eq!(
+        (finish.id, finish.facts.op, finish.facts.bytes),
+        (id, Op::Write, 4096)
+    );
     assert_eq!((disk.ledger.busy(), disk.ledger.pending()), (1, 1));
     let ended = disk.ledger.finish_commit(finish, true, 0);
     assert_eq!((ended.request, ended.doomed), (Request(2), false));
@@ -45,7 +53,7 @@ fn what_a_request_asks_for_reaches_the_worker() {
     }
     for op in ops {
         let claim = disk.begin(&worker).expect("six are queued");
-        assert_eq!(claim.op, op);
+        assert_eq!(claim.told.op, op);
         assert!(disk.ledger.take_commit(claim, 0).is_none());
     }
     assert!(disk.begin(&worker).is_none());
@@ -79,7 +87,7 @@ fn a_claim_that_cannot_be_delivered_leaves_the_request_as_it_was() {
     assert!(disk.ledger.take_abort(claim).is_ok());
     assert_eq!((disk.ledger.busy(), disk.ledger.summary(0).queued), (0, 1));
     let again = disk.begin(&worker).expect("it is queued again");
-    assert_eq!((again.id, again.attempt, again.request.0), (id, 0, 0));
+    assert_eq!((again.id, again.told.attempt, again.request.0), (id, 0, 0));
     assert!(disk.ledger.take_commit(again, 0).is_none());
     assert!(disk.put(id).is_ok());
 }
@@ -164,17 +172,17 @@ fn a_request_is_refused_to_a_worker_without_room_for_its_data() {
     let worker = disk.worker(1);
     let _ = disk.arrive(0, Op::Write);
     let small = disk.ledger.take_begin(worker.index, false, 4095, 0);
-    assert!(matches!(small, Next::TooBig(4096)));
+    assert!(matches!(small, Err(Unclaimed::TooBig(4096))));
     assert_eq!(disk.ledger.summary(0).queued, 1);
     let enough = disk.ledger.take_begin(worker.index, false, 4096, 0);
-    let Next::Claim(claim) = enough else {
+    let Ok(claim) = enough else {
         panic!("4096 bytes fit into 4096")
     };
     assert!(disk.ledger.take_commit(claim, 0).is_none());
     let _ = disk.arrive(1, Op::Discard);
     let none = disk.ledger.take_begin(worker.index, false, 0, 0);
     assert!(
-        matches!(none, Next::Claim(claim) if claim.op == Op::Discard),
+        matches!(none, Ok(claim) if claim.told.op == Op::Discard),
         "it has no data"
     );
 }
@@ -185,11 +193,11 @@ fn nobody_takes_through_an_entry_that_does_not_exist() {
     let _ = disk.arrive(0, Op::Read);
     assert!(matches!(
         disk.ledger.take_begin(8, false, 9999, 0),
-        Next::Nothing
+        Err(Unclaimed::Nothing)
     ));
     assert!(matches!(
         disk.ledger.take_begin(u32::MAX, false, 9999, 0),
-        Next::Nothing
+        Err(Unclaimed::Nothing)
     ));
     assert_eq!(disk.ledger.summary(0).queued, 1);
 }
@@ -238,10 +246,8 @@ fn set_ups_and_reconnects_count_as_epochs() {
 fn set_up_gives_back_what_it_replaces() {
     let mut disk = Disk::new(3);
     let _ = disk.ledger.kill();
-    let (old, scratch) = disk
-        .ledger
-        .configure(slots(5), vec![0; 5], Policies::default());
-    assert_eq!((old.len(), scratch.len()), (3, 3));
+    let old = disk.ledger.configure(slots(5), Policies::default());
+    assert_eq!(old.len(), 3);
 }
 
 #[test]
@@ -268,7 +274,10 @@ fn the_last_tag_of_the_largest_device_works() {
         durable: false,
         v1: true,
     };
-    assert!(disk.ledger.enqueue(last, arrival, Request(last), 0).is_ok());
+    assert!(disk
+        .ledger
+        .enqueue(last, &arrival, Request(last), 0)
+        .is_ok());
     let id = disk.take(&worker);
     assert_eq!(id & 0xffff, 0xffff);
     assert_eq!(

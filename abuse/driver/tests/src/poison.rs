@@ -49,7 +49,7 @@ fn the_worker_is_told_how_many_died_before_it() {
     for died in 0..4 {
         let worker = fresh(&mut disk);
         let claim = disk.begin(&worker).expect("it is queued");
-        assert_eq!(claim.attempt, died);
+        assert_eq!(claim.told.attempt, died);
         assert!(disk.ledger.take_commit(claim, 0).is_none());
         assert_eq!(bury(&mut disk, &worker), 0);
     }
@@ -208,7 +208,7 @@ fn only_deaths_count_as_attempts() {
     );
     let worker = disk.worker(2);
     let claim = disk.begin(&worker).expect("it is queued");
-    assert_eq!(claim.attempt, 0);
+    assert_eq!(claim.told.attempt, 0);
     assert!(disk.ledger.take_commit(claim, 0).is_none());
     let outcome = disk.ledger.close(2, true, Some(2), 0, |_| ());
     assert_eq!(
@@ -239,7 +239,10 @@ fn a_death_is_the_owners_whoever_closes_its_file() {
         }
         assert_eq!(disk.ledger.close(1, true, closer, 0, |_| ()).requeued, 1);
         let claim = disk.begin(&other).expect("it is offered again");
-        assert_eq!(claim.attempt, counted, "dead: {dies}, closed by {closer:?}");
+        assert_eq!(
+            claim.told.attempt, counted,
+            "dead: {dies}, closed by {closer:?}"
+        );
         assert!(disk.ledger.take_commit(claim, 0).is_none());
     }
 }
@@ -265,7 +268,7 @@ fn deaths_do_not_stick_to_the_tag() {
     assert!(disk.put(id).is_ok());
     let _ = disk.arrive(0, Op::Write);
     let claim = disk.begin(&worker).expect("it is queued");
-    assert_eq!(claim.attempt, 0);
+    assert_eq!(claim.told.attempt, 0);
     assert!(disk.ledger.take_commit(claim, 0).is_none());
     assert_eq!(bury(&mut disk, &worker), 0);
     assert_eq!(deaths(&mut disk, 1), 0, "nor do lone deaths");
@@ -346,6 +349,6 @@ fn one_death_counts_once_however_often_it_is_reported() {
     let _ = disk.requeue(Why::Forced);
     assert!(disk.ledger.finish_abort(finish).is_ok());
     let claim = disk.begin(&other).expect("it is offered again");
-    assert_eq!(claim.attempt, 1);
+    assert_eq!(claim.told.attempt, 1);
     assert!(disk.ledger.take_commit(claim, 0).is_none());
 }

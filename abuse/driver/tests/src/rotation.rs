@@ -73,7 +73,7 @@ fn what_it_cannot_understand_is_not_shown_and_not_its_to_end() {
         durable: false,
         v1: false,
     };
-    assert!(disk.ledger.enqueue(0, arrival, Request(0), 0).is_ok());
+    assert!(disk.ledger.enqueue(0, &arrival, Request(0), 0).is_ok());
     assert_eq!(next(&mut disk), None);
     let claim = disk.begin(&worker).expect("it is queued");
     let id = claim.id;
@@ -136,6 +136,22 @@ fn a_queued_request_whose_put_faults_stays_queued_and_wakes() {
     let again = disk.ledger.v1_next(|id, _| id).expect("it is queued");
     assert_eq!(again, id, "under the same id");
     assert_eq!(disk.requeue(Why::Forced).requeued, 0, "nobody held it");
+}
+
+#[test]
+fn after_a_put_by_v1_that_faults_a_request_is_as_any_other() {
+    let mut disk = Disk::new(4);
+    let worker = disk.worker(1);
+    let _ = disk.arrive(0, Op::Read);
+    let id = disk.ledger.v1_next(|id, _| id).expect("it is queued");
+    let finish = disk.ledger.finish_begin(id, true).expect("v1 never claims");
+    assert!(disk.ledger.finish_abort(finish).is_ok());
+    let id = disk.take(&worker);
+    assert_eq!(disk.refusal(id), None);
+    assert_eq!(disk.refusal(id), None, "it stays with its owner");
+    disk.now = 7;
+    assert!(disk.put(id).is_ok());
+    assert_eq!(disk.ledger.counts()[0].service, 7, "who held it");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Each of the things that can happen in a [`World`], done to the ledger and to the model.
 
 use crate::fixture::{vacant, Life, Request};
-use crate::ledger::{Again, Arrival, Claim, Ended, Held, Next, Op, Unforwarded, Wake, Who, Why};
+use crate::ledger::{
+    Again, Arrival, Claim, Ended, Held, Op, Unclaimed, Unforwarded, Wake, Who, Why,
+};
 use crate::model::{Entry, Hands, Seat, Stage, Take};
 use crate::world::{At, World};
 
@@ -17,9 +19,9 @@ impl World {
         };
         match self
             .ledger
-            .enqueue(tag, arrival, Request(self.serial - 1), self.now)
+            .enqueue(tag, &arrival, Request(self.serial - 1), self.now)
         {
-            Ok(wake) => {
+            Ok(()) => {
                 assert!(self.model.alive);
                 self.model.arrivals += 1;
                 self.model.count(op).queued += 1;
@@ -41,6 +43,7 @@ impl World {
                     suspect: false,
                 };
                 self.model.entries.insert(tag, entry);
+                let wake = self.ledger.wake();
                 self.notify(wake);
             }
             Err(request) => {
@@ -83,14 +86,14 @@ impl World {
         if ready || !stay {
             let expected = self.model.next(seat, room);
             match self.ledger.take_begin(seat, detached, room, self.now) {
-                Next::Claim(claim) => {
+                Ok(claim) => {
                     let Take::Tag(tag) = expected else {
                         panic!("{expected:?}")
                     };
                     return self.claimed(thread, Hands { seat, detached }, tag, claim);
                 }
-                Next::Nothing => assert_eq!(expected, Take::Nothing),
-                Next::TooBig(bytes) => assert_eq!(expected, Take::TooBig(bytes)),
+                Err(Unclaimed::Nothing) => assert_eq!(expected, Take::Nothing),
+                Err(Unclaimed::TooBig(bytes)) => assert_eq!(expected, Take::TooBig(bytes)),
             }
         }
         // It leaves behind what it could not or would not take.
@@ -118,11 +121,11 @@ impl World {
         let limit = self.model.limit > 0;
         let entry = self.model.entries.get_mut(&tag).expect("the model has it");
         assert_eq!(
-            (claim.request.0, claim.op, claim.bytes),
+            (claim.request.0, claim.told.op, claim.told.bytes),
             (entry.serial, entry.op, entry.bytes)
         );
         assert_eq!(
-            (claim.attempt, claim.failure, claim.age),
+            (claim.told.attempt, claim.told.failure, claim.told.age),
             (entry.deaths, entry.failure, self.now - entry.queued_at)
         );
         entry.stage = Stage::Taking(hands);
@@ -194,7 +197,10 @@ impl World {
                 let tag = expected.expect("the model would refuse");
                 let entry = self.model.entries.get_mut(&tag).expect("the model has it");
                 assert_eq!((finish.id, finish.request.0), (id, entry.serial));
-                assert_eq!((finish.op, finish.bytes), (entry.op, entry.bytes));
+                assert_eq!(
+                    (finish.facts.op, finish.facts.bytes),
+                    (entry.op, entry.bytes)
+                );
                 entry.recalled = false;
                 entry.stage = Stage::Finishing(entry.hands());
                 self.threads[thread].at = At::Finishing(finish, tag);
@@ -336,7 +342,8 @@ impl World {
             counts.failed += 1;
         }
         self.gone(ended.request);
-        self.emptier(ended.wake);
+        let wake = self.ledger.wake_the_kept();
+        self.emptier(wake);
     }
 
     pub(crate) fn pop(&mut self) {

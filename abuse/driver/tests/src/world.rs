@@ -157,7 +157,7 @@ impl World {
     /// Threads by worker, and workers by process.
     pub(crate) fn new(crew: &[usize], house: &[usize]) -> Self {
         let mut world = World {
-            ledger: Ledger::new(Vec::new(), vacant(2), Vec::new(), ORIGIN),
+            ledger: Ledger::new(Vec::new(), vacant(2), ORIGIN),
             model: Model::default(),
             threads: crew
                 .iter()
@@ -184,6 +184,7 @@ impl World {
             naps: 0,
             ended: Vec::new(),
         };
+        world.ledger.polls();
         for process in 0..=house.iter().copied().max().unwrap_or(0) {
             world.fresh += 1;
             world
@@ -369,7 +370,7 @@ impl World {
             Act::Expire { age } => self.expire(age),
             Act::Pop => self.pop(),
             Act::Retire => {
-                drop(self.ledger.retire(Vec::new(), Vec::new()));
+                drop(self.ledger.retire(Vec::new()));
                 self.depth = 0;
             }
             Act::Setup {
@@ -384,7 +385,7 @@ impl World {
                     keep_on_close: false,
                 };
                 let tags = depth as usize;
-                drop(self.ledger.configure(slots(tags), vec![0; tags], policies));
+                drop(self.ledger.configure(slots(tags), policies));
                 self.model.configure(policies);
                 self.depth = depth;
             }
