@@ -2,7 +2,8 @@
 
 //! A worker that spins before it sleeps takes what comes meanwhile without having slept; one that does
 //! not spin sleeps each time. Spinning ends when its time is over, when a signal comes, and when the
-//! disk goes.
+//! disk goes. Workers that spin and workers that do not are killed in turn, and no request is left
+//! behind.
 
 use std::fs;
 use std::os::unix::thread::{JoinHandleExt, RawPthread};
@@ -18,7 +19,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::gettid;
 
 use crate::kit::raw::{expect, handle, well, within, Memory, Raw};
-use crate::kit::{wait_until, Direct, Disk, Guest, PATIENCE};
+use crate::kit::{wait_until, Direct, Disk, Fio, Guest, PATIENCE};
 
 /// Requests that are taken one after the other.
 const REQUESTS: usize = 20;
@@ -68,7 +69,26 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     wait_until("the reset to be noticed", PATIENCE, || {
         spinner.is_finished()
     })?;
-    expect("reset", end_of(spinner)?, Errno::ENXIO)
+    expect("reset", end_of(spinner)?, Errno::ENXIO)?;
+    die_in_turn(guest)
+}
+
+/// Spinners and sleepers come and are killed, and all that is written meanwhile is there.
+fn die_in_turn(guest: &Guest) -> Result<()> {
+    let disk = guest.disk("size=16M")?;
+    let options: [&[&str]; 2] = [&["--spin", "300"], &[]];
+    let mut servers = Vec::new();
+    for options in options {
+        servers.push(disk.serve_with("ram:in-turn", options)?);
+    }
+    let job = ["rw=randwrite", "bs=4k", "iodepth=2", "size=8M"];
+    let load = Fio::on(guest, disk.path(), &job).verify().start()?;
+    for options in options.iter().cycle().take(6) {
+        servers.push(disk.serve_with("ram:in-turn", options)?);
+        servers.remove(0).kill()?;
+    }
+    load.finish()?;
+    Ok(())
 }
 
 /// Serves reads, each of which is made when the worker waits and, if it does not spin, sleeps. How often
