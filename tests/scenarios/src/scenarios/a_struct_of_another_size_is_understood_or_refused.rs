@@ -33,7 +33,7 @@ pub(super) fn run(_guest: &Guest) -> Result<()> {
     let dirt: Dirt = &[
         ("flags", 4, 0x4),
         ("flags", 4, 1 << 31),
-        ("reserved", 84, 1),
+        ("spin", 84, 1 << 31),
     ];
     sizes(&raw, "EXCHANGE", abi::IOC_EXCHANGE, exchange, dirt)?;
     let requeue = Requeue {
