@@ -266,6 +266,7 @@ impl Device {
         }
     }
 
+    #[inline]
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.node.file.as_fd()
     }

@@ -141,6 +141,7 @@ impl From<Failure> for io::Error {
 
 /// The entry that completes request `id` this way. It holds the address of the data: those must
 /// live until the entry was exchanged.
+#[inline]
 pub(crate) fn done(id: u64, outcome: Outcome<'_>) -> abi::Done {
     let done = abi::Done {
         id,

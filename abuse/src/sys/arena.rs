@@ -74,11 +74,13 @@ impl Arena {
     }
 
     /// Where it begins, as the driver wants it.
+    #[inline]
     pub(crate) fn address(&self) -> u64 {
         self.base.as_ptr() as u64
     }
 
     /// Bytes.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.bytes
     }
@@ -92,6 +94,7 @@ impl Arena {
     }
 
     /// The `length` bytes at `address`, to be written, or `None` when they are not all in here.
+    #[inline]
     pub(crate) fn slice_mut(&mut self, address: u64, length: usize) -> Option<&mut [u8]> {
         let start = self.place(address, length)?;
         // SAFETY: as in `slice`, and `self` is borrowed exclusively.
@@ -112,6 +115,7 @@ impl Arena {
     }
 
     /// Pointer to `address`, if `length` bytes from there lie in the mapping.
+    #[inline]
     fn place(&self, address: u64, length: usize) -> Option<*mut u8> {
         let offset = usize::try_from(address.checked_sub(self.address())?).ok()?;
         if offset.checked_add(length)? > self.bytes {

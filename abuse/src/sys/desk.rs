@@ -51,6 +51,7 @@ impl Desk {
     }
 
     /// Requests that nobody has begun; by the time one asks for them there may be fewer.
+    #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::SeqCst)
     }
@@ -77,6 +78,7 @@ impl Drop for Seat<'_> {
 
 impl Seat<'_> {
     /// The arena, if there is one and nothing in it waits for anybody.
+    #[inline]
     pub(crate) fn arena(&mut self) -> Option<&mut Arena> {
         if self.desk.waiting() > 0 {
             return None;

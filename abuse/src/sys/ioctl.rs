@@ -16,6 +16,7 @@ use crate::abi;
 ///
 /// `T` must be the struct that `request` names in `abuse.h`, and every address in it must be valid
 /// for what the call does with it.
+#[inline]
 unsafe fn call<T>(fd: BorrowedFd<'_>, request: u32, arg: &mut T) -> nix::Result<()> {
     // SAFETY: `arg` is a live, exclusive `T`, and the caller vouches for the rest.
     let answer = unsafe { libc::ioctl(fd.as_raw_fd(), request as libc::Ioctl, arg as *mut T) };
@@ -127,6 +128,7 @@ pub(crate) struct Reply {
 }
 
 /// Completes requests and takes new ones in one call.
+#[inline]
 pub(crate) fn exchange(fd: BorrowedFd<'_>, call_: Call<'_>) -> nix::Result<Reply> {
     let (arena, arena_bytes) = match &call_.arena {
         Some(arena) => (arena.address(), arena.len() as u64),

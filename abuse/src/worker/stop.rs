@@ -63,6 +63,7 @@ impl Stop {
     }
 
     /// Whether it was stopped.
+    #[inline]
     pub fn is_stopping(&self) -> bool {
         self.shared.stopping.load(Ordering::Acquire)
     }
