@@ -103,6 +103,7 @@ scenarios! {
     a_worker_stuck_in_the_kernel_keeps_its_place,
     a_worker_that_crashes_at_once_is_no_storm,
     a_worker_that_hangs_is_killed_and_loses_nothing,
+    a_worker_that_only_says_ready_is_replaced,
     a_worker_that_spins_need_not_be_woken,
     a_write_under_way_at_a_death_lands_before_its_successor,
     abusectl_completes_a_request_another_process_took,
