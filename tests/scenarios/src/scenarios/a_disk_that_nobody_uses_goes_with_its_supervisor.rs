@@ -9,7 +9,7 @@ use std::fs;
 use abuse::State;
 use anyhow::{ensure, Result};
 
-use crate::kit::{wait_until, Direct, Guest, Supervise, PATIENCE};
+use crate::kit::{udev, wait_until, Direct, Guest, Supervise, PATIENCE};
 
 /// Behind what the file system has written.
 const PLACE: u64 = 24 << 20;
@@ -38,6 +38,8 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     let supervisor = supervise().start()?;
     mount.unmount()?;
     Direct::open(disk.path())?.write(PLACE, &[5; 4096])?;
+    // It looks at a disk that was written to, on a slow kernel for longer than a reset waits.
+    udev::settle()?;
     ensure!(disk.status()?.unflushed > 0, "somebody has flushed it");
     let log = supervisor.drain()?;
     ensure!(log.contains("nobody uses the disk: it was reset"), "{log}");
