@@ -13,7 +13,7 @@ use crate::contender::{Contender, Lane, Running, CONTENDERS, OTHER_CPUS};
 use crate::job::{Job, JOBS};
 use crate::record::{Log, Record};
 use crate::scale::Once;
-use crate::{marks, recovery, scale, Options};
+use crate::{recovery, scale, sys, Options};
 
 /// Where the programs of the peers are, below the directory that everything goes to.
 const PEERS: &str = "peers";
@@ -41,9 +41,9 @@ pub(crate) fn count(options: &Options) -> Result<()> {
                 let mut switches = [0; 2];
                 for (requests, switches) in requests.iter().zip(&mut switches) {
                     let before = context_switches()?;
-                    marks::begin();
+                    sys::begin();
                     let outcome = fio(job, &disk, *requests);
-                    marks::end();
+                    sys::end();
                     outcome.with_context(|| format!("{} of {}", job.name, contender.name))?;
                     *switches = context_switches()? - before;
                 }

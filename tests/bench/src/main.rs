@@ -20,7 +20,6 @@ mod flame;
 mod gate;
 mod guest;
 mod job;
-mod marks;
 mod median;
 mod picture;
 mod record;
@@ -28,6 +27,7 @@ mod recovery;
 mod report;
 mod scale;
 mod symbols;
+mod sys;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -12,8 +12,8 @@ use abuse::{Device, Take};
 use anyhow::{bail, ensure, Context, Result};
 
 use crate::contender;
-use crate::marks;
 use crate::record::{Log, Record};
+use crate::sys;
 
 /// Numbers from here on are nobody else's.
 const FIRST: u32 = 1000;
@@ -51,9 +51,9 @@ impl<'a> Once<'a> {
     /// a clock that goes by instructions and waits.
     pub(crate) fn part<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<(T, (u64, f64))> {
         let began = Instant::now();
-        marks::begin();
+        sys::begin();
         let outcome = work();
-        marks::end();
+        sys::end();
         let took = began.elapsed().as_nanos() as f64;
         let phase = *self.phases;
         *self.phases += 1;
@@ -89,9 +89,9 @@ impl<'a> Once<'a> {
         work: impl FnOnce() -> Result<T>,
     ) -> Result<(T, f64)> {
         let began = Instant::now();
-        marks::begin();
+        sys::begin();
         let outcome = work();
-        marks::end();
+        sys::end();
         let took = began.elapsed();
         self.log.write(&Record::Phase {
             name: format!("{name}-instructions"),
